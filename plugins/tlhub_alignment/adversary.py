@@ -1,0 +1,45 @@
+"""What an adversary among the adapters is made of: gradient reversal, a discriminator, and its loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -ctx.factor * gradient, None
+
+
+def reverse(features: Tensor, factor: float) -> Tensor:
+    """`features` as they are; the gradient that flows back is multiplied by `-factor` (Ganin et al. 2016, eq. 18)."""
+    reversed_: Tensor = _Reversal.apply(features, factor)
+    return reversed_
+
+
+def domain_loss(source: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of a discriminator's logits: the mean of the two domains' means.
+
+    So a domain with more rows weighs no more, and a discriminator that knows nothing costs ln 2.
+    """
+    return (F.softplus(-source).mean() + F.softplus(target).mean()) / 2
+
+
+def discriminator(width: int, hidden: int, layers: int, dropout: float, batch_norm: bool) -> nn.Sequential:
+    """A perceptron from features `[rows, width]` to one logit, positive for the source."""
+    modules: list[nn.Module] = []
+    for number in range(layers):
+        modules.append(nn.Linear(hidden if number else width, hidden))
+        modules += [nn.BatchNorm1d(hidden)] if batch_norm else []
+        modules.append(nn.ReLU())
+        modules += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*modules, nn.Linear(hidden if layers else width, 1))

@@ -1,0 +1,27 @@
+"""What nearly every run needs: the classification task, the linear head, and selection by the source."""
+
+from __future__ import annotations
+
+from tlhub.hookspecs import hookimpl
+
+
+@hookimpl
+def tlhub_tasks() -> list[type]:
+    from tlhub_basics.classification import Classification
+
+    return [Classification]
+
+
+@hookimpl
+def tlhub_heads() -> list[type]:
+    from tlhub.head import Identity
+    from tlhub_basics.linear import LinearHead
+
+    return [Identity, LinearHead]
+
+
+@hookimpl
+def tlhub_validators() -> list[type]:
+    from tlhub_basics.source_score import SourceScore
+
+    return [SourceScore]

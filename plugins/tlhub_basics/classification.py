@@ -1,0 +1,53 @@
+"""One class for every example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from tlhub.head import Head
+from tlhub.task import Task
+from tlhub_basics.linear import LinearHead
+from torch import Tensor
+
+
+class Classification(Task):
+    """One class for every example: cross-entropy, scored by accuracy.
+
+    Args:
+        label_smoothing: share of the target probability spread evenly over all classes, the right one included (so the
+            right class gets 1 - s + s / K; Szegedy et al. 2016, section 7). 0 is plain cross-entropy.
+    """
+
+    name = "classification"
+    metric = "accuracy"
+
+    def __init__(self, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
+        self.label_smoothing = label_smoothing
+
+    def head(self, features: int, classes: Sequence[str] | None) -> Head:
+        assert classes is not None, "labels of a classification have class names"
+        return LinearHead(features, len(classes))
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
+
+    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return (logits.argmax(1) == labels).float()
+
+    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+        """`macro_f1`: the mean over the classes that occur of their F1 score."""
+        predicted = F.one_hot(logits.argmax(1), logits.shape[1]).bool()
+        actual = F.one_hot(labels, logits.shape[1]).bool()
+        hits = (predicted & actual).sum(0).double()
+        occurs = actual.any(0)
+        f1 = 2 * hits / (predicted.sum(0) + actual.sum(0)).clamp(min=1)
+        return {"macro_f1": float(f1[occurs].mean())}
+
+    def answer(self, logits: Tensor, classes: Sequence[str] | None) -> list[dict[str, object]]:
+        assert classes is not None
+        best = logits.softmax(1).max(1)
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [{"label": classes[number], "probability": round(probability, 6)} for probability, number in pairs]

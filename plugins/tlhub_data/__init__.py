@@ -1,0 +1,23 @@
+"""Data sets for `tlhub`: folders of images, tables in files, data sets of the Hub, and two built-in domains of digits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlhub.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from tlhub.data import Dataset
+
+
+@hookimpl
+def tlhub_datasets() -> list[type[Dataset]]:
+    """Every data set of this plugin."""
+    from tlhub_data.csv import Csv
+    from tlhub_data.digits import Digits, DigitsPhoto
+    from tlhub_data.hub import Hub
+    from tlhub_data.imagefolder import ImageFolder
+    from tlhub_data.jsonl import JsonLines
+    from tlhub_data.parquet import Parquet
+
+    return [ImageFolder, Csv, JsonLines, Parquet, Hub, Digits, DigitsPhoto]

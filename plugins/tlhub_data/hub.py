@@ -1,0 +1,95 @@
+"""Data sets of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tlhub.errors import DataError
+from tlhub_data.inputs import Origin
+from tlhub_data.table import Rows, Table, check_columns
+
+if TYPE_CHECKING:
+    import datasets
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Hub(Table):
+    """A data set of the Hugging Face Hub, downloaded once and kept in the cache of the `datasets` library.
+
+    No code of the data set is ever run. With `labels: none` the label column is dropped from the cached table before any of its
+    values is read. The run records the commit that was used.
+
+    Args:
+        repo: its name on the Hub, such as `ylecun/mnist`; a local folder that is laid out like one will do.
+        config: its configuration, where it has several.
+        revision: a branch, tag or commit; the latest of `main` if left out.
+    """
+
+    name = "hub"
+
+    def __init__(
+        self,
+        repo: str,
+        config: str | None = None,
+        revision: str | None = None,
+        image: str | None = None,
+        text: str | None = None,
+        vector: str | None = None,
+        label: str = "label",
+    ) -> None:
+        super().__init__(image, text, vector, label)
+        self._repo, self._config, self._revision = repo, config, revision
+
+    def splits(self) -> Sequence[str]:
+        return [str(name) for name in self._builder.info.splits or self._builder.config.data_files or self._prepared.info.splits]
+
+    def _columns(self) -> Mapping[str, Any]:
+        return dict(self._builder.info.features or self._prepared.info.features)
+
+    def _rows(self, split: str | None, kind: str, columns: Sequence[str]) -> Rows:
+        builder = self._prepared
+        where = f"{self._what}, split {split}"
+        check_columns(where, builder.info.features, columns)
+        try:
+            table = builder.as_dataset(split=split).select_columns(list(columns))
+        except Exception as error:
+            raise self._error(error) from error
+        commit = builder.hash if builder.hash and _COMMIT.fullmatch(builder.hash) else None
+        known_by = commit and f"{self._repo}@{commit} {builder.config.name} {split}"
+        return Rows(table, Origin((where,), (len(table),)), known_by)
+
+    @cached_property
+    def _builder(self) -> datasets.DatasetBuilder:
+        import datasets
+
+        try:
+            return datasets.load_dataset_builder(self._repo, self._config, revision=self._revision)
+        except Exception as error:
+            raise self._error(error) from error
+
+    @cached_property
+    def _prepared(self) -> datasets.DatasetBuilder:
+        """The builder after everything is downloaded."""
+        builder = self._builder
+        try:
+            builder.download_and_prepare()
+        except Exception as error:
+            raise self._error(error) from error
+        return builder
+
+    def _error(self, error: Exception) -> DataError:
+        """What went wrong, in the words of the `datasets` library, which lists configurations and says what is gated."""
+        lines = str(error.__cause__ or error).strip().splitlines()
+        reason = " ".join(line.strip() for line in lines[:2]) or type(error).__name__
+        hint = None
+        if isinstance(error, ConnectionError):
+            hint = "without a network only data sets in the cache can be opened; else check the connection and HF_HUB_OFFLINE"
+        elif type(error).__name__ == "DatasetNotFoundError":
+            hint = "check the name on https://huggingface.co/datasets; log in with `hf auth login` where it is private or gated"
+        elif "config" in reason.lower():
+            hint = "name one of them with `config:`"
+        return DataError(f"the data set `{self._repo}` cannot be opened: {reason}", hint)

@@ -1,0 +1,148 @@
+"""Inputs of examples as sequences that decode an example when it is asked for.
+
+All of them can be pickled and read by several processes at once: none keeps a file open.
+"""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlhub.errors import DataError
+from tlhub_data.files import digests, read_bytes
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Rows
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from: the names of files, and the number of rows up to the end of each."""
+
+    names: tuple[str, ...]
+    ends: tuple[int, ...]
+
+    def __call__(self, row: int) -> str:
+        """Names a row for the user."""
+        part = bisect_right(self.ends, row)
+        return f"{self.names[part]}, row {row - (self.ends[part - 1] if part else 0) + 1}"
+
+    def folder(self, row: int) -> Path:
+        """The folder of the row's file."""
+        return Path(self.names[bisect_right(self.ends, row)]).parent
+
+
+class ImageFiles(Sequence[Any]):
+    """Image files, decoded when they are asked for."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> Image:
+        return decode(read_bytes(self.files[index]), self.where(index))
+
+    def where(self, index: int) -> str:
+        """Names an image for the user."""
+        return str(self.files[index])
+
+
+class Column(Sequence[Any]):
+    """A column of a table that may be larger than memory, read from the disk row by row."""
+
+    def __init__(self, rows: Rows, name: str, origin: Origin) -> None:
+        self.rows, self.name, self.where = rows, name, origin
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows.data.column(self.name)[index].as_py()  # not `rows[index]`, which is twenty times as slow
+
+    def digests(self) -> list[bytes]:
+        """What each row is known by."""
+        return [value.encode() for value in self.rows.data.column(self.name).to_pylist()]
+
+
+class ImageColumn(Column):
+    """A column of images, as encoded bytes or as paths relative to the table's file."""
+
+    def __getitem__(self, index: Any) -> Image:
+        value = super().__getitem__(index)
+        content = _content(value)
+        return decode(read_bytes(self._file(value, index)) if content is None else content, self.where(index))
+
+    def digests(self) -> list[bytes]:
+        values = self.rows.data.column(self.name).to_pylist()
+        files = [self._file(value, row) for row, value in enumerate(values) if _content(value) is None]
+        of_file = iter(digests(files))
+        return [next(of_file).encode() if (content := _content(value)) is None else content for value in values]
+
+    def _file(self, value: Any, row: int) -> Path:
+        path = value["path"] if isinstance(value, dict) else value
+        if not path:
+            raise DataError(f"{self.where(row)} has no `{self.name}`", "fill it in, or remove the row")
+        file = self.where.folder(row) / Path(path).expanduser()
+        if not file.is_file():
+            raise DataError(f"{self.where(row)}: there is no file {file}", "paths count from the folder of the table's file")
+        return file
+
+
+class Vectors(Sequence[Any]):
+    """Vectors of one length, kept in memory: `[examples, length]`."""
+
+    def __init__(self, vectors: Tensor, where: Callable[[int], str]) -> None:
+        self.vectors, self.where = vectors, where
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return self.vectors[index]
+
+    def digests(self) -> list[bytes]:
+        """What each vector is known by."""
+        return [vector.tobytes() for vector in self.vectors.numpy()]
+
+
+def decode(content: bytes, where: str) -> Image:
+    """The image in a file's content, turned upright as its EXIF orientation says; in whatever mode it was stored.
+
+    Raises DataError that begins with `where` if it cannot be decoded.
+    """
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+    try:
+        image = Image.open(io.BytesIO(content), formats=_formats(content))
+        image.load()
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: turning costs time even where there is nothing to turn
+            ImageOps.exif_transpose(image, in_place=True)
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "it is empty" if not content else "no known image format" if unknown else str(error)
+        raise DataError(f"{where} cannot be read as an image: {reason}", "replace it, or remove it") from error
+    return image
+
+
+def _content(value: Any) -> bytes | None:
+    content = value.get("bytes") if isinstance(value, dict) else value
+    return content if isinstance(content, bytes) else None
+
+
+def _formats(content: bytes) -> list[str] | None:
+    """The format by its first bytes; Pillow would try one decoder after the other, which takes longer than decoding a digit."""
+    if content.startswith(b"\xff\xd8"):
+        return ["JPEG"]
+    if content.startswith(b"\x89PNG"):
+        return ["PNG"]
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return ["WEBP"]
+    return None

@@ -1,0 +1,61 @@
+"""Tables in Parquet files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlhub.errors import DataError
+from tlhub_data.files import digests
+from tlhub_data.table import FileTable
+
+if TYPE_CHECKING:
+    import datasets
+
+
+class Parquet(FileTable):
+    """Rows of Parquet files, with Hugging Face's feature types (images, class names) where a file declares them.
+
+    A file is read through the cache of the `datasets` library, from which rows are then fetched as they are asked for, so that it
+    may be larger than memory. With `labels: none` the label column is neither read nor cached.
+    """
+
+    name = "parquet"
+    suffixes = (".parquet",)
+
+    def _header(self, file: Path) -> Mapping[str, Any]:
+        import datasets
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        try:
+            return dict(datasets.Features.from_arrow_schema(pa.parquet.read_schema(file)))
+        except Exception as error:  # of Arrow for a broken file, of `datasets` for odd metadata
+            raise DataError(f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+
+    def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
+        import datasets
+
+        content = digests([file])[0]  # the cache would otherwise take a file of the same name and time for the same
+        shown = not datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
+            return datasets.load_dataset(
+                "parquet",
+                name=content.replace(" ", "-") if content.isascii() else "default",
+                data_files=[str(file)],
+                columns=list(columns),
+                split="train",
+            )
+        except OSError as error:
+            raise DataError(
+                f"{file} cannot be read through the cache {datasets.config.HF_DATASETS_CACHE}: {error}",
+                "the environment variable HF_DATASETS_CACHE moves the cache to another disk",
+            ) from error
+        except Exception as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise DataError(f"{file} cannot be read as Parquet: {reason}") from error
+        finally:
+            if shown:
+                datasets.enable_progress_bars()

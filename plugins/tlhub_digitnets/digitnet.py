@@ -1,0 +1,87 @@
+"""What the small digit networks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from tlhub.backbone import Backbone
+from tlhub.errors import SettingError
+from tlhub_digitnets.preprocess import DigitPreprocess
+from torch import Tensor, nn
+
+Size = Annotated[int, Field(ge=16, le=512)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+class DigitNet(Backbone):
+    """Blocks of layers, one after the other, on small square images in [-1, 1]."""
+
+    modality = "image"
+
+    def __init__(
+        self, blocks: Mapping[str, nn.Sequential], width: int, grey: bool, size: int, weights: str | None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential()
+        for name, block in blocks.items():
+            self.blocks.add_module(name, block)
+        self.width = width
+        self._preprocess = DigitPreprocess(size, grey)
+        if weights is not None:
+            load_weights(self, weights)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features `[examples, width]` of images `[examples, channels, size, size]` in 0 ... 255."""
+        features: Tensor = self.blocks((inputs.to(next(self.parameters()).dtype) - 127.5) / 127.5)
+        return features
+
+    def stages(self) -> Sequence[Sequence[str]]:
+        return [
+            [f"blocks.{name}.{parameter}" for parameter, _ in block.named_parameters()]
+            for name, block in self.blocks.named_children()
+        ]
+
+    def preprocess(self, train: bool) -> DigitPreprocess:
+        """The same in training as in evaluation: the literature does not augment digits."""
+        return self._preprocess
+
+    def rebuild(self) -> Mapping[str, Any]:
+        return {**self.settings, "weights": None}
+
+
+def block(layer: nn.Module, channels: int, batch_norm: bool, dropout: float = 0.0, pool: bool = False) -> nn.Sequential:
+    """A convolution or a linear layer, then batch norm, dropout, pooling, and what cuts off below zero."""
+    flat = isinstance(layer, nn.Linear)
+    layers = [layer]
+    if batch_norm:
+        layers.append(nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels))
+    if dropout and not flat:
+        layers.append(nn.Dropout2d(dropout))
+    if pool:
+        layers.append(nn.MaxPool2d(2))
+    layers.append(nn.ReLU())
+    if dropout and flat:
+        layers.append(nn.Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+def load_weights(backbone: Backbone, path: str) -> None:
+    """Fill a backbone from a safetensors file of exactly its tensors. Raises SettingError where it does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise SettingError("weights", f"there is no file `{path}`", f"a relative path starts in {Path.cwd()}")
+    try:
+        backbone.load_state_dict(load_file(file))
+    except SafetensorError as error:
+        hint = "only safetensors files are read: other formats can run code when they are opened"
+        raise SettingError("weights", f"`{path}` cannot be read as safetensors: {error}", hint) from error
+    except RuntimeError as error:
+        problem = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
+        hint = "was it saved from the same network with the same settings?"
+        raise SettingError("weights", f"`{path}` does not fit `{backbone.name}`: {problem}", hint) from error

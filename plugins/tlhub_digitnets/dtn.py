@@ -1,0 +1,35 @@
+"""The component `dtn`."""
+
+from __future__ import annotations
+
+from tlhub_digitnets.digitnet import DigitNet, Dropout, Size, block
+from torch import nn
+
+
+class DTN(DigitNet):
+    """Three strided convolutions and a linear layer, all with batch norm: the network usual for SVHN to MNIST.
+
+    As in Hoffman et al. 2018, "CyCADA", and in TLlib.
+
+    Args:
+        grey: whether images are read in grey, else in colour.
+        size: side of the images in pixels.
+        dropout: share of the features dropped in training; of the convolutions' channels a fifth, three fifths and all of
+            it are, as in the published 0.1, 0.3 and 0.5.
+        weights: a `.safetensors` file to start from, saved from this network with the same settings.
+    """
+
+    name = "dtn"
+
+    def __init__(self, grey: bool = False, size: Size = 32, dropout: Dropout = 0.5, weights: str | None = None) -> None:
+        def convolution(inputs: int, outputs: int, dropped: float) -> nn.Sequential:
+            return block(nn.Conv2d(inputs, outputs, 5, stride=2, padding=2), outputs, True, dropped)
+
+        side = -(-size // 8)  # each of three convolutions halves it, rounding up
+        blocks = {
+            "conv1": convolution(1 if grey else 3, 64, dropout / 5),
+            "conv2": convolution(64, 128, dropout * 3 / 5),
+            "conv3": convolution(128, 256, dropout),
+            "fc": nn.Sequential(nn.Flatten(), *block(nn.Linear(256 * side**2, 512), 512, True, dropout)),
+        }
+        super().__init__(blocks, 512, grey, size, weights)

@@ -1,0 +1,80 @@
+"""Weights from a local file into a network without classifier."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlhub.errors import SettingError
+from torch import Tensor, nn
+
+State = Mapping[str, Tensor]
+
+
+def load_weights(net: nn.Module, path: str, model: str) -> None:
+    """Fill `net` from a safetensors file. Raises SettingError where a tensor is missing, unknown, or of another shape."""
+    state = _without_classifier(net, _read(path))
+    problem = _misfit(net, state)
+    if problem:
+        # timm's own conversion for the architecture: original names, position embeddings of another image size
+        converted = _without_classifier(net, _converted(net, state))
+        if _misfit(net, converted):
+            raise SettingError(
+                "weights", f"`{path}` does not fit `{model}`: {problem}", "is it a file of another model?"
+            )
+        state = converted
+    net.load_state_dict(dict(state))
+
+
+def _read(path: str) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise SettingError("weights", f"`{path}` is a folder", "name the .safetensors file in it")
+    if not file.is_file():
+        raise SettingError("weights", f"there is no file `{path}`", f"a relative path starts in {Path.cwd()}")
+    try:
+        state: State = load_file(file)
+    except (SafetensorError, OSError) as error:
+        hint = "only safetensors files are read: other formats can run code when they are opened"
+        raise SettingError("weights", f"`{path}` cannot be read as safetensors: {error}", hint) from error
+    return state
+
+
+def _without_classifier(net: nn.Module, state: State) -> State:
+    names = net.pretrained_cfg.get("classifier") or ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    return {key: value for key, value in state.items() if not key.startswith(tuple(f"{name}." for name in names))}
+
+
+def _converted(net: nn.Module, state: State) -> State:
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted: State = convert(dict(state), net)
+    except Exception:  # it is made for files of this architecture, and this may be none
+        return state
+    return converted
+
+
+def _misfit(net: nn.Module, state: State) -> str:
+    """What keeps the weights from fitting, or nothing."""
+    own = net.state_dict()
+    # a counter that files of other frameworks lack, and that nothing of ours reads
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in own]
+    shapes = [
+        f"{key} {list(state[key].shape)} instead of {list(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes}
+    return "; ".join(f"{len(found)} {kind} ({_few(found)})" for kind, found in kinds.items() if found)
+
+
+def _few(items: Sequence[str]) -> str:
+    return ", ".join(items[:3]) + (", …" if len(items) > 3 else "")

@@ -1,0 +1,313 @@
+"""The main job: train a manifest and its baseline, measure both, and leave a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tlhub import artifact, manifest as manifests
+from tlhub.artifact import Adapted
+from tlhub.catalog import Catalog
+from tlhub.checkpoint import Checkpoints
+from tlhub.errors import DataError, UserError
+from tlhub.home import home
+from tlhub.manifest import Manifest
+from tlhub.measure import Comparison, Score, compare, interval, outputs
+from tlhub.randomness import preserved
+from tlhub.run import Data, Run, aligns, open_data, open_role, pick_device
+from tlhub.train import train, workers
+from tlhub.validator import Outputs
+from tlhub.watch import Watch
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result's table: a model on a labelled data set."""
+
+    model: str
+    domain: str
+    score: Score
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an adaptation came to.
+
+    Attributes:
+        folder: the artifact.
+        metric: the name of the score, such as `accuracy`.
+        rows: source-only baseline and adapted model on every `evaluate` part; empty without one.
+        comparison: adapted against baseline on the same examples, where there is a baseline.
+        sentence: the outcome in plain words.
+    """
+
+    folder: Path
+    metric: str
+    rows: Sequence[Row]
+    comparison: Comparison | None
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "metric": self.metric,
+            "rows": [
+                {"model": r.model, "domain": r.domain, **r.score.as_dict(), "metrics": dict(r.metrics)} for r in self.rows
+            ],
+            "comparison": None if self.comparison is None else self.comparison.as_dict(),
+            "sentence": self.sentence,
+        }
+
+    def load(self, device: str | None = None) -> Adapted:
+        """The adapted model."""
+        return artifact.load(self.folder, device)
+
+
+def adapt(
+    manifest: str | os.PathLike[str] | Mapping[str, Any] | Manifest,
+    *,
+    overrides: Sequence[str] = (),
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    device: str | None = None,
+    baseline: bool = True,
+    watch: Watch | None = None,
+    catalog: Catalog | None = None,
+) -> Result:
+    """Adapt a pretrained model as a manifest says, and measure whether it helped.
+
+    Args:
+        manifest: a YAML file, or what it would hold.
+        overrides: changes such as `train.lr=1e-4`.
+        out: the folder to write; by default `runs/` and the manifest's name, with a number where that is taken.
+        resume: continue an interrupted training from its newest checkpoint.
+        device: such as `cuda:1`; by default the best there is.
+        baseline: also train the same manifest without the target, or take it from the store, to compare with.
+        watch: hears of the progress.
+
+    Raises UserError for whatever the caller can mend, before training where it can be known.
+    """
+    watch = watch or Watch()
+    catalog = catalog or Catalog.installed()
+    loaded = _load(manifest, overrides, catalog)
+    folder = _folder(loaded, None if out is None else Path(out), resume)
+    if (folder / artifact.RECORD).is_file() and resume:
+        record = artifact.read_record(folder)
+        if "result" in record:
+            watch.note(f"{folder} is finished already: nothing to resume")
+            return result_of(folder, record)
+    where = pick_device(device)
+    with preserved(), _deterministic():
+        data = open_data(loaded, catalog)
+        run = Run(loaded, catalog, data, where)
+        watch.composed(run.facts())
+        base = _baseline_folder(run, data, folder, watch) if baseline else None
+        checkpoints = Checkpoints(folder / "checkpoints")
+        if not resume:
+            checkpoints.remove()
+        history = train(run, checkpoints, watch, "adapting" if base else "training")
+        artifact.save(run, folder, history)
+        try:
+            result = _measure(run, folder, base, watch)
+        except UserError as error:
+            error.hint = f"{error.hint or ''}\nthe model is saved: mend this, then `tlhub evaluate {folder}`".strip()
+            raise
+        checkpoints.remove()
+    record = artifact.read_record(folder)
+    artifact.write_record(folder, {**record, "result": result.as_dict()})
+    return result
+
+
+def result_of(folder: Path, record: Mapping[str, Any]) -> Result:
+    """The result that a record tells of."""
+    told = record["result"]
+    rows = [
+        Row(
+            row["model"],
+            row["domain"],
+            Score(row["value"], row["low"], row["high"], row["examples"]),
+            row["metrics"],
+        )
+        for row in told["rows"]
+    ]
+    comparison = None if told["comparison"] is None else Comparison(**told["comparison"])
+    return Result(folder, told["metric"], rows, comparison, told["sentence"])
+
+
+def evaluate(
+    folder: str | os.PathLike[str],
+    data: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    device: str | None = None,
+    catalog: Catalog | None = None,
+) -> list[Row]:
+    """Score an adapted model on labelled data: parts as under `evaluate:`, by default those of its own manifest.
+
+    Raises UserError where there is no labelled data to score on, or its classes are not the model's.
+    """
+    catalog = catalog or Catalog.installed()
+    adapted = artifact.load(Path(folder), device, catalog)
+    written = dict(adapted.record["manifest"])
+    if data is not None:
+        written["evaluate"] = [dict(part) for part in data]
+    loaded = manifests.from_dict(written, catalog=catalog)
+    if not loaded.evaluate:
+        raise UserError("there is nothing to evaluate on", "name a data set with `--data`")
+    domains = [domain.matched(adapted.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
+    rows = []
+    for domain in domains:
+        seen = outputs(adapted.model, domain, adapted.device, 0)
+        rows.append(_row(adapted.task, "adapted", domain.key, seen))
+    return rows
+
+
+def baseline_manifest(run: Run) -> Manifest | None:
+    """The run's manifest without the target and what needs it, for as many steps; None where there is nothing to compare.
+
+    That is so without a source, or where nothing looks at the target: the run is then the source-only model itself.
+    """
+    kept = [part for part in run.manifest.adapters if not aligns(run.catalog.find("adapters", part.use).cls)]
+    if not run.sources or not run.targets:
+        return None
+    written = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "target", "evaluate")}
+    written["adapters"] = [part.model_dump() for part in kept]
+    written["train"] = {**written["train"], "steps_per_epoch": run.steps_per_epoch}
+    return manifests.from_dict(written)
+
+
+def _load(manifest: Any, overrides: Sequence[str], catalog: Catalog) -> Manifest:
+    if isinstance(manifest, Manifest):
+        manifest = manifest.as_dict()
+    if isinstance(manifest, Mapping):
+        return manifests.from_dict(manifest, overrides, catalog)
+    return manifests.load(manifest, overrides, catalog)
+
+
+def _name(manifest: Manifest) -> str:
+    """The run's name: as the manifest says, or its file's, or its folder's where the file is just `manifest.yaml`."""
+    if manifest.name:
+        return manifest.name
+    path = Path(manifest.file or "run")
+    stem = path.resolve().parent.name if path.stem == "manifest" and path.suffix else path.stem
+    return stem or "run"
+
+
+def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
+    """Where this run is written. Raises UserError where that would overwrite another."""
+    if out is not None:
+        if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"{out} is there already", "continue it with --resume, remove it, or choose another --out")
+        return out
+    first = Path("runs") / _name(manifest)
+    taken = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
+    free = next(path for path in taken if not path.exists())
+    there = taken[: taken.index(free)]
+    return there[-1] if resume and there else free
+
+
+def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | None:
+    """The artifact of this run's source-only baseline: from the store, or trained now and stored."""
+    written = baseline_manifest(run)
+    if written is None:
+        watch.note("nothing is trained without the target to compare with: there is no source, or nothing looks at the target")
+        return None
+    base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
+    folder = home() / "baselines" / _key(base)
+    if (folder / artifact.RECORD).is_file():
+        watch.note("the source-only baseline was trained before, and nothing it depends on has changed: it is reused")
+        return folder
+    checkpoints = Checkpoints(out / "checkpoints" / "baseline")
+    history = train(base, checkpoints, watch, "source-only baseline")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="partial-"))
+    artifact.save(base, partial, history)
+    try:
+        partial.rename(folder)
+    except OSError:  # another process finished the same baseline first
+        shutil.rmtree(partial, ignore_errors=True)
+    checkpoints.remove()
+    return folder
+
+
+def _key(run: Run) -> str:
+    """Changes with whatever a baseline depends on: manifest, first weights, data, versions, device."""
+    digest = hashlib.sha256()
+    for name, value in run.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    facts = {
+        "manifest": run.manifest.as_dict(),
+        "data": {d.key: [artifact.fingerprint(d), _digest(d)] for d in [*run.domains, *run.held_out]},
+        "classes": run.classes,
+        "versions": artifact.versions(run.catalog),
+        "device": [run.device.type, torch.get_num_threads() if run.device.type == "cpu" else 0],
+    }
+    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:24]
+
+
+def _digest(domain: Any) -> str:
+    """Which examples of its data set a domain has, and how they are labelled."""
+    rows = domain.rows.numpy().tobytes()
+    labels = b"" if domain.labels is None else domain.labels.numpy().tobytes()
+    return hashlib.sha256(rows + b"/" + labels).hexdigest()
+
+
+def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
+    """Open the labelled target data, now that training is over, and score baseline and adapted model on it."""
+    metric = run.task.metric
+    if not run.manifest.evaluate:
+        sentence = "Whether adaptation helped cannot be said: add an `evaluate:` part with labelled target examples."
+        return Result(folder, metric, [], None, sentence)
+    domains = open_role(run.manifest, run.catalog, "evaluate")
+    for domain in domains:
+        missing = [name for name in run.classes or () if domain.classes and name not in domain.classes]
+        if missing:
+            watch.note(f"`{domain.key}` has no example of {', '.join(missing)}")
+    domains = [domain.matched(run.classes or ()) for domain in domains]
+    count = workers(run)
+    models = [("adapted" if base or run.targets else "source-only", artifact.load(folder, str(run.device), run.catalog))]
+    if base is not None:
+        models.insert(0, ("source-only", artifact.load(base, str(run.device), run.catalog)))
+    rows: list[Row] = []
+    seen: list[list[Outputs]] = []
+    for name, adapted in models:
+        seen.append([outputs(adapted.model, domain, run.device, count) for domain in domains])
+        rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen[-1], strict=True)]
+    if base is None:
+        return Result(folder, metric, rows, None, "There is no baseline to compare with.")
+    comparison = compare(run.task, *map(_together, seen))
+    return Result(folder, metric, rows, comparison, comparison.sentence(metric))
+
+
+def _row(task: Any, model: str, domain: str, seen: Outputs) -> Row:
+    if seen.labels is None:
+        raise DataError(f"`{domain}` has no labels")
+    score = interval(task.score(seen.logits, seen.labels).cpu())
+    return Row(model, domain, score, task.metrics(seen.logits, seen.labels))
+
+
+def _together(parts: Sequence[Outputs]) -> Outputs:
+    labels = [part.labels for part in parts if part.labels is not None]
+    features, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits"))
+    return Outputs(features, logits, torch.cat(labels))
+
+
+class _deterministic:  # noqa: N801 - reads as a statement
+    """cuDNN chooses kernels that repeat exactly."""
+
+    def __enter__(self) -> None:
+        self.before = torch.backends.cudnn.deterministic
+        torch.backends.cudnn.deterministic = True
+
+    def __exit__(self, *reason: object) -> None:
+        torch.backends.cudnn.deterministic = self.before

@@ -1,0 +1,72 @@
+"""One method of transfer."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, ClassVar
+
+from tlhub.component import Component
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tlhub.run import Run
+    from tlhub.step import Step, View
+
+
+class Need(enum.StrEnum):
+    """What a run must have for an adapter to work."""
+
+    SOURCE = "a labelled source"
+    TARGET = "target examples"
+    TARGET_LABELS = "target labels"
+
+
+class Adapter(Component, nn.Module):
+    """One transfer method: it changes the model, weighs examples, or adds a term to the loss.
+
+        modify -> prepare -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round ) x rounds -> finish
+
+    Adapters compose by one rule: the loss is the mean over labelled examples of (product of the weights x task loss), plus the
+    sum of the penalties. One optimizer trains whatever requires a gradient: the model, and the modules an adapter assigns to
+    itself, which are dropped at the end. What an adapter remembers between its moments lives in its buffers and submodules,
+    so that a checkpoint is a state dict and a killed run resumes in the middle of a round.
+
+    Class attributes:
+        needs: what the run must have; adapters that need the target are left out of the source-only baseline.
+        modalities: the modalities it makes sense for, or None for all.
+        paper: the publication, for `tlhub describe`.
+        additive: whether its penalty over a batch is the mean of its penalties over equal parts of the batch. MMD's is not:
+            gradients are accumulated over parts of a batch only where every adapter's is.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    modalities: ClassVar[frozenset[str] | None] = None
+    paper: ClassVar[str] = ""
+    additive: bool = True
+    rounds: int = 1
+
+    def modify(self, run: Run) -> None:
+        """Change the model's structure: neck, head, layers. All adapters do this before any is prepared."""
+
+    def prepare(self, run: Run) -> None:
+        """Freeze parts of the model, or build helper networks for its widths, before the optimizer exists."""
+
+    def start_round(self, run: Run) -> None:
+        """A round begins: with a fresh learner, say."""
+
+    def start_epoch(self, run: Run) -> None:
+        """An epoch begins (`run.epoch`); not called again when a run resumes in the middle of one."""
+
+    def weights(self, view: View) -> Tensor | None:
+        """`[rows]`: how much each labelled example of this view counts; None where this adapter has no say."""
+        return None
+
+    def penalty(self, step: Step) -> Tensor | None:
+        """A scalar to add to the loss, or None."""
+        return None
+
+    def end_round(self, run: Run) -> None:
+        """A round ended: look at the learner, keep it, weigh the examples anew."""
+
+    def finish(self, run: Run) -> None:
+        """Training ended: leave the model as it should be saved."""

@@ -1,0 +1,174 @@
+"""An adapted model on disk: the ecosystem's own format where there is one, and `tlhub.json` beside it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tlhub.catalog import Catalog
+from tlhub.checkpoint import sha256, sync, write_atomically
+from tlhub.errors import ArtifactError
+from tlhub.model import Model
+from tlhub.task import Task
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tlhub.run import Run
+
+RECORD = "tlhub.json"
+FORMAT = 1
+
+
+def save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the model of a finished run to `folder`; the record is written last, so a folder that has one is whole."""
+    from safetensors.torch import save_file
+
+    model = run.model.cpu().eval()
+    partial = folder / "model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    form = model.backbone.export(model, run.classes, partial)
+    if form is None:
+        form = "tlhub"
+        tensors = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
+        save_file(tensors, partial / "model.safetensors")
+    names = sorted(path.name for path in partial.iterdir())
+    for name in names:
+        sync(partial / name)
+        (partial / name).replace(folder / name)
+    partial.rmdir()
+    record = {
+        "format": FORMAT,
+        "form": form,
+        "modality": model.backbone.modality,
+        "backbone": {"use": model.backbone.name, **model.backbone.rebuild()},
+        "neck": model.neck.spec,
+        "head": model.head.spec,
+        "task": run.task.spec,
+        "classes": None if run.classes is None else list(run.classes),
+        "composed": run.facts(),
+        "manifest": run.manifest.as_dict(),
+        "data": {domain.key: fingerprint(domain) for domain in [*run.domains, *run.held_out]},
+        "versions": versions(run.catalog),
+        "history": list(history),
+        "files": {name: sha256(folder / name) for name in names},
+    }
+    write_record(folder, record)
+
+
+def fingerprint(domain: Any) -> dict[str, Any]:
+    """What identifies a domain's data in a record."""
+    return {"fingerprint": domain.examples.fingerprint, "examples": len(domain)}
+
+
+def versions(catalog: Catalog) -> dict[str, str]:
+    """Versions of what a result depends on: Python, the libraries, and every distribution that offers a component."""
+    names = {"torch", "timm", "transformers", "tlhub"}
+    names |= {entry.distribution for entry in catalog.entries() if entry.distribution}
+    found = {"python": platform.python_version()}
+    for name in sorted(names):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write `tlhub.json` whole or not at all."""
+    write_atomically(folder / RECORD, json.dumps(record, indent=2, default=str) + "\n")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `tlhub.json` says. Raises ArtifactError where there is none, or none this version can read."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise ArtifactError(f"{folder} is no adapted model: it has no {RECORD}", "name a folder that `tlhub adapt` wrote")
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        known = record["format"]
+    except (ValueError, KeyError, TypeError):
+        raise ArtifactError(f"{path} is damaged: it is not what `tlhub adapt` wrote") from None
+    if known != FORMAT:
+        raise ArtifactError(f"{path} has format {known}; this version reads format {FORMAT}", "upgrade tlhub")
+    return record
+
+
+class Adapted:
+    """An adapted model, loaded from its folder.
+
+    Attributes:
+        record: what `tlhub.json` says: manifest, versions, data, metrics.
+        model: the network, in evaluation mode.
+        classes: the class names, or None where the task has none.
+    """
+
+    def __init__(self, folder: Path, record: Mapping[str, Any], model: Model, task: Task, device: torch.device) -> None:
+        self.folder, self.record, self.model, self.task, self.device = folder, record, model, task, device
+        self.classes: tuple[str, ...] | None = None if record["classes"] is None else tuple(record["classes"])
+
+    @cached_property
+    def _preprocess(self) -> Any:
+        return self.model.backbone.preprocess(train=False)
+
+    def logits(self, inputs: Sequence[Any], batch: int = 64) -> Tensor:
+        """`[inputs, outputs]` for raw inputs: PIL images or their files, texts, vectors."""
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(inputs), batch):
+                examples = [self._preprocess(self._read(raw)) for raw in inputs[start : start + batch]]
+                collated = self.model.backbone.collate(examples)
+                on_device = collated.to(self.device) if isinstance(collated, Tensor) else collated
+                found.append(self.model(on_device).float().cpu())
+        return torch.cat(found)
+
+    def predict(self, inputs: Sequence[Any], batch: int = 64) -> list[dict[str, object]]:
+        """One answer for every raw input, such as `{"label": "mug", "probability": 0.98}`.
+
+        Raises DataError naming a file that cannot be read.
+        """
+        if not len(inputs):
+            return []
+        return self.task.answer(self.logits(inputs, batch), self.classes)
+
+    def _read(self, raw: Any) -> Any:
+        from tlhub.inputs import read_file
+
+        return read_file(Path(raw)) if self.record["modality"] == "image" and isinstance(raw, str | Path) else raw
+
+
+def load(folder: str | Path, device: str | None = None, catalog: Catalog | None = None) -> Adapted:
+    """Load the adapted model in a folder.
+
+    Raises ArtifactError where the folder holds none, or a file of it is not as it was written.
+    """
+    from tlhub.run import pick_device
+
+    folder = Path(folder)
+    record = read_record(folder)
+    for name, digest in record["files"].items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name} is missing", "copy the folder anew, or adapt again")
+        if sha256(folder / name) != digest:
+            raise ArtifactError(f"{folder / name} is not as it was written: its sha256 differs", "copy the folder anew")
+    catalog = catalog or Catalog.installed()
+    made = {
+        kind: catalog.create(kinds, record[kind]["use"], {k: v for k, v in record[kind].items() if k != "use"})
+        for kind, kinds in (("backbone", "backbones"), ("neck", "heads"), ("head", "heads"), ("task", "tasks"))
+    }
+    model = Model(made["backbone"], made["neck"], made["head"])
+    if record["form"] == "tlhub":
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    else:
+        model.backbone.load_exported(model, folder)
+    where = pick_device(device)
+    return Adapted(folder, record, model.to(where).eval(), made["task"], where)

@@ -1,0 +1,69 @@
+"""The pretrained network that turns inputs into features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import torch
+from tlhub.component import Component
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tlhub.model import Model
+
+
+class Preprocess(Protocol):
+    """Turns one raw input into what the network's batches are made of.
+
+    `random` says whether two calls with the same input may differ (augmentation). A random one draws from torch's, NumPy's or
+    Python's global generator, which the caller seeds for every example, so that a run repeats exactly.
+    """
+
+    @property
+    def random(self) -> bool: ...
+
+    def __call__(self, raw: Any) -> Any: ...
+
+
+class Backbone(Component, nn.Module):
+    """A network from a batch of inputs to features of shape `[examples, width]`.
+
+    Args of a subclass are its settings. A subclass sets `width` in its constructor and may be constructed with
+    `pretrained=False`-like settings; `rebuild` says which, so that loading a saved model fetches no weights twice.
+    """
+
+    modality: ClassVar[str]
+    width: int
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Features `[examples, width]` of a collated batch."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Sequence[str]]:
+        """Names of the parameters in groups, from input to output; every parameter in exactly one group."""
+        raise NotImplementedError
+
+    def preprocess(self, train: bool) -> Preprocess:
+        """From a raw input (a PIL image, a text, a vector) to one example; with augmentation where `train` is true."""
+        raise NotImplementedError
+
+    def collate(self, examples: Sequence[Any]) -> Any:
+        """A batch from examples; stacks tensors unless a modality needs more (padding)."""
+        return torch.stack(list(examples))
+
+    def rebuild(self) -> Mapping[str, Any]:
+        """Settings that build this architecture again without its pretrained weights."""
+        return self.settings
+
+    def export(self, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
+        """Write `model` to `folder` in the ecosystem's own format and name that format, or None where it has no such form.
+
+        The folder then loads with the ecosystem's own tools and gives the same logits. `load_exported` is the inverse.
+        """
+        return None
+
+    def load_exported(self, model: Model, folder: Path) -> None:
+        """Fill `model` (built with the right backbone, neck and head) from what `export` wrote to `folder`."""
+        raise NotImplementedError

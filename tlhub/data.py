@@ -1,0 +1,234 @@
+"""Data sets, and the domains they play in a run: which examples, and whether their labels may be seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from tlhub.component import Component
+from tlhub.errors import DataError
+from tlhub.randomness import permutation
+from tlhub.splits import parse_split, select_rows
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tlhub.backbone import Preprocess
+    from tlhub.manifest import DomainPart
+
+Role = Literal["source", "target", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split of a data set.
+
+    Attributes:
+        inputs: raw inputs (PIL images, texts, vectors), decoded when they are asked for. One that cannot be read raises a
+            DataError naming its file or row.
+        labels: the number of every example's class, or None where the data set was opened without labels.
+        classes: the class names the labels count through, or None.
+        fingerprint: changes when the examples change.
+        where: names an example for the user, such as its file.
+        task: the component that fits the labels.
+    """
+
+    inputs: Sequence[Any]
+    labels: Sequence[int] | None
+    classes: tuple[str, ...] | None
+    fingerprint: str
+    where: Callable[[int], str]
+    task: str = "classification"
+
+
+class Dataset(Component, ABC):
+    """Examples with class names; `open` is where anything is read, the constructor only takes note of the settings."""
+
+    modality: ClassVar[str] | str
+
+    @abstractmethod
+    def splits(self) -> Sequence[str]:
+        """Names of the splits the data set comes with; empty where it has none. Raises DataError where nothing is found."""
+
+    @abstractmethod
+    def open(self, split: str | None, labels: bool) -> Examples:
+        """The examples of a split (None: of a data set without splits).
+
+        With `labels` false the labels are not read at all, so that nothing trained on the result can know them.
+        """
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """The class names as the data set declares them, read without any example's label; None where it declares none."""
+        return None
+
+
+@dataclass(eq=False)
+class Domain:
+    """A data set in a role.
+
+    Attributes:
+        key: the domain's place in the manifest, such as `source` or `target.1`; part of the seed of its order.
+        rows: positions of the domain's examples in `examples`.
+        labels: `[len(rows)]` class numbers, or None where labels are hidden.
+        classes: the class names that `labels` count through, or None where labels are hidden.
+    """
+
+    key: str
+    role: Role
+    examples: Examples
+    rows: Tensor
+    labels: Tensor | None
+    classes: tuple[str, ...] | None
+    _stored: dict[Any, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def raw(self, index: int) -> Any:
+        """The raw input of the domain's example number `index`."""
+        return self.examples.inputs[int(self.rows[index])]
+
+    def where(self, index: int) -> str:
+        """Names example number `index` for the user."""
+        return self.examples.where(int(self.rows[index]))
+
+    def store(self, preprocess: Preprocess, make: Callable[[], Tensor]) -> Tensor:
+        """All examples as `preprocess` makes them, made once for runs that share this domain and preprocess alike."""
+        if preprocess not in self._stored:
+            self._stored = {preprocess: make()}  # one is kept: two preprocessings of a large domain would not fit
+        return self._stored[preprocess]
+
+    def hold_out(self, share: float, seed: int) -> tuple[Domain, Domain]:
+        """The domain in two parts without a common example: the larger, and a random `share` of at least one example."""
+        order = permutation(len(self), seed, "validation", self.key)
+        held = max(1, round(len(self) * share))
+        kept, out = order[held:].sort().values, order[:held].sort().values
+        return self._part(self.key, kept), self._part(f"{self.key} held out", out)
+
+    def _part(self, key: str, index: Tensor) -> Domain:
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, key=key, rows=self.rows[index], labels=labels, _stored={})
+
+    def matched(self, classes: tuple[str, ...]) -> Domain:
+        """The domain with its labels counted through `classes`; classes are matched by name.
+
+        Raises DataError where the domain has a class that `classes` lacks.
+        """
+        if self.labels is None or self.classes is None or self.classes == classes:
+            return self
+        check_classes(self.key, self.classes, classes)
+        numbers = torch.tensor([classes.index(name) for name in self.classes])
+        return replace(self, labels=numbers[self.labels], classes=classes)
+
+
+def check_classes(key: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
+    """Raise a DataError that prints both lists where `theirs` has a name that `ours` lacks."""
+    unknown = [name for name in theirs if name not in ours]
+    if unknown:
+        raise DataError(
+            f"`{key}` has classes that the source lacks: {', '.join(unknown)}\n"
+            f"  `{key}`: {', '.join(theirs)}\n  source: {', '.join(ours)}",
+            f"name them alike with `classes: {{{unknown[0]}: {ours[0]}}}` in `{key}`, or leave their examples out with "
+            f"`classes: {{{unknown[0]}: null}}`",
+        )
+
+
+def mapped_names(names: Sequence[str], mapping: Mapping[str, str | None], key: str) -> tuple[str, ...]:
+    """The class names after the manifest's `classes:` mapping, each once, in order.
+
+    Raises DataError where the mapping names a class that the data set lacks.
+    """
+    for name in mapping:
+        if name not in names:
+            raise DataError(f"`{key}.classes` names `{name}`, which the data set lacks; it has {', '.join(names)}")
+    kept = [mapping.get(name, name) for name in names]
+    return tuple(dict.fromkeys(name for name in kept if name is not None))
+
+
+def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Domain:
+    """The examples a part of the manifest asks for. Hidden labels are not read.
+
+    Raises DataError where the split is unknown, or no example is left.
+    """
+    show = part.labels != "none"
+    names = dataset.splits()
+    wanted = part.split or _default_split(names, role)
+    opened: dict[str | None, Examples] = {}
+    first_row: dict[str | None, int] = {}
+    chunks: list[Tensor] = []
+    for chunk in parse_split(wanted):
+        own = chunk.name if chunk.name in names else None
+        if own is None and (names or chunk.name not in ("all", "train", "test")):
+            there = ", ".join(names) or "no splits of its own, so `all`, or `train` and `test` made by `test_ratio`"
+            raise DataError(f"`{key}` asks for the split `{chunk.name}`; the data set has {there}")
+        if own not in opened:
+            first_row[own] = sum(len(examples.inputs) for examples in opened.values())
+            opened[own] = dataset.open(own, labels=show)
+        rows = torch.arange(len(opened[own].inputs))
+        if own is None and chunk.name != "all":
+            order = permutation(len(rows), part.split_seed, "test split")
+            tests = round(len(rows) * part.test_ratio)
+            rows = (order[:tests] if chunk.name == "test" else order[tests:]).sort().values
+        chunks.append(first_row[own] + rows[select_rows(chunk, len(rows))])
+    examples = _joined(list(opened.values()), key)
+    rows = torch.cat(chunks)
+    labels: Tensor | None = None
+    classes: tuple[str, ...] | None = None
+    if show:
+        if examples.labels is None or examples.classes is None:
+            raise DataError(f"`{key}` has no labels", "write `labels: none`, or name the column that holds them")
+        labels, classes, rows = _labels_of(examples.labels, examples.classes, part.classes or {}, rows, key)
+    if not len(rows):
+        raise DataError(f"`{key}` has no example in the split `{wanted}`")
+    return Domain(key, role, examples, rows, labels, classes)
+
+
+def _joined(parts: Sequence[Examples], key: str) -> Examples:
+    """Several splits of one data set, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.classes != parts[0].classes for part in parts):
+        lists = "\n".join(f"  {', '.join(part.classes or ())}" for part in parts)
+        raise DataError(f"the splits that `{key}` joins have different classes:\n{lists}", "list them as two domains instead")
+    owner = [(part, row) for part in parts for row in range(len(part.inputs))]
+    return replace(
+        parts[0],
+        inputs=_Rows(owner),
+        labels=None if parts[0].labels is None else [label for part in parts for label in part.labels or ()],
+        fingerprint="+".join(part.fingerprint for part in parts),
+        where=lambda index: owner[index][0].where(owner[index][1]),
+    )
+
+
+class _Rows(Sequence[Any]):
+    """Inputs of several splits as one sequence."""
+
+    def __init__(self, owner: Sequence[tuple[Examples, int]]) -> None:
+        self.owner = owner
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def __getitem__(self, index: Any) -> Any:
+        part, row = self.owner[index]
+        return part.inputs[row]
+
+
+def _default_split(names: Sequence[str], role: Role) -> str:
+    if not names:
+        return "all"
+    wanted = "test" if role == "evaluate" else "train"
+    return wanted if wanted in names else names[0]
+
+
+def _labels_of(
+    numbers: Sequence[int], names: Sequence[str], mapping: Mapping[str, str | None], rows: Tensor, key: str
+) -> tuple[Tensor, tuple[str, ...], Tensor]:
+    """Labels of the rows that the mapping keeps, the names they count through, and those rows."""
+    classes = mapped_names(names, mapping, key)
+    kept = [mapping.get(name, name) for name in names]
+    new = torch.tensor([-1 if name is None else classes.index(name) for name in kept])
+    labels = new[torch.as_tensor(numbers, dtype=torch.long)[rows]]
+    return labels[labels >= 0], classes, rows[labels >= 0]

@@ -1,0 +1,106 @@
+"""Honest measurement: scores with intervals, and whether a difference is more than chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from tlhub.data import Domain
+from tlhub.loader import ordered
+from tlhub.model import Model
+from tlhub.task import Task
+from tlhub.validator import Outputs
+from torch import Tensor
+
+Z95 = 1.959963984540054
+"""The standard normal's 97.5 % quantile: half the width of a 95 % interval in standard errors."""
+
+
+def outputs(model: Model, domain: Domain, device: torch.device, workers: int) -> Outputs:
+    """What `model` says of all examples of a domain, in evaluation mode and full precision."""
+    was_training = model.training
+    model.eval()
+    features, logits = [], []
+    preprocess = model.backbone.preprocess(train=False)
+    with torch.inference_mode():
+        for inputs in ordered(domain, model.backbone, preprocess, workers):
+            seen = model.see(to_device(inputs, device))
+            features.append(seen.features.float())
+            logits.append(seen.logits.float())
+    model.train(was_training)
+    labels = None if domain.labels is None else domain.labels.to(device)
+    return Outputs(torch.cat(features), torch.cat(logits), labels)
+
+
+def to_device(inputs: Any, device: torch.device) -> Any:
+    """A collated batch on `device`; images in channels-last order, which convolutions are fastest in."""
+    if isinstance(inputs, Tensor):
+        if inputs.ndim == 4:
+            return inputs.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return inputs.to(device, non_blocking=True)
+    return {name: to_device(value, device) for name, value in inputs.items()}
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean of a score over examples, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    examples: int
+
+    def as_dict(self) -> dict[str, float]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def interval(scores: Tensor) -> Score:
+    """Mean and 95 % interval of per-example scores: Wilson's for right-or-wrong scores, else the normal one."""
+    n = len(scores)
+    mean = float(scores.double().mean())
+    if bool(((scores == 0) | (scores == 1)).all()):
+        centre = (mean + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+        half = Z95 / (1 + Z95**2 / n) * math.sqrt(mean * (1 - mean) / n + Z95**2 / (4 * n**2))
+    else:
+        centre, half = mean, Z95 * float(scores.double().std()) / math.sqrt(n)
+    return Score(mean, centre - half, centre + half, n)
+
+
+Outcome = Literal["helped", "no evidence", "hurt"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Adapted against baseline on the same examples: mean difference, its 95 % interval, and what that says."""
+
+    difference: float
+    low: float
+    high: float
+    outcome: Outcome
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    def sentence(self, metric: str) -> str:
+        """The outcome in plain words."""
+        points = 100 * self.difference
+        spread = f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}"
+        if self.outcome == "helped":
+            return f"Adaptation helped: {metric} rose by {points:.1f} points ({spread})."
+        if self.outcome == "hurt":
+            return f"Adaptation hurt: {metric} fell by {-points:.1f} points ({spread}): negative transfer."
+        return f"No evidence that adaptation changed {metric}: {points:+.1f} points ({spread})."
+
+
+def compare(task: Task, baseline: Outputs, adapted: Outputs) -> Comparison:
+    """Paired comparison over the examples of one evaluation; the chance it speaks of is that of drawing other examples."""
+    assert baseline.labels is not None and adapted.labels is not None
+    gain = task.score(adapted.logits, adapted.labels).double() - task.score(baseline.logits, baseline.labels).double()
+    mean = float(gain.mean())
+    half = Z95 * float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+    outcome: Outcome = "helped" if mean - half > 0 else "hurt" if mean + half < 0 else "no evidence"
+    return Comparison(mean, mean - half, mean + half, outcome)

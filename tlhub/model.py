@@ -1,0 +1,162 @@
+"""Backbone, neck and head as one network, and how a joint batch of several domains passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tlhub.backbone import Backbone
+from tlhub.errors import UserError
+from tlhub.head import Head
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch as the model saw it: `features` is what the head read, `layers` holds `backbone` and every tapped module."""
+
+    features: Tensor
+    logits: Tensor
+    layers: Mapping[str, Tensor]
+
+
+class Model(nn.Module):
+    """Backbone -> neck -> head; `features` is what the head reads."""
+
+    def __init__(self, backbone: Backbone, neck: Head, head: Head) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.head = head
+        self.taps: list[str] = []
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Logits `[examples, outputs]` of a collated batch."""
+        return self.see(inputs).logits
+
+    def see(self, inputs: Any) -> Seen:
+        """Features, logits and tapped layers of a collated batch."""
+        layers: dict[str, Tensor] = {}
+        hooks = [self.backbone.get_submodule(name).register_forward_hook(_keep(layers, name)) for name in self.taps]
+        try:
+            out = self.backbone(inputs)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return self.see_features(out, layers)
+
+    def see_features(self, features: Tensor, layers: Mapping[str, Tensor] | None = None) -> Seen:
+        """The same from the backbone's output."""
+        inner = self.neck(features)
+        return Seen(inner, self.head(inner), {"backbone": features, **(layers or {})})
+
+    def tap(self, layer: str) -> None:
+        """Make a module of the backbone visible to adapters as `view.layer(name)`; `backbone`, `features` and `logits` always are.
+
+        A module's output is averaged over all but its batch and channel dimensions. Raises UserError where there is no such module.
+        """
+        if layer in ("backbone", "features", "logits") or layer in self.taps:
+            return
+        names = [name for name, _ in self.backbone.named_modules() if name]
+        if layer not in names:
+            top = ", ".join(name for name in names if name.count(".") <= 1)
+            raise UserError(
+                f"the backbone `{self.backbone.name}` has no layer `{layer}`",
+                f"there are `features`, `logits`, `backbone`, and modules such as {top[:300]}",
+            )
+        self.taps.append(layer)
+
+    def train(self, mode: bool = True) -> Model:
+        """Like nn.Module's, but what is frozen stays in evaluation mode, so that no running statistic of it moves."""
+        super().train(mode)
+        if mode:
+            for module in _frozen(self):
+                module.eval()
+        return self
+
+    @property
+    def backbone_learns(self) -> bool:
+        """Whether training may change the features."""
+        return any(parameter.requires_grad for parameter in self.backbone.parameters())
+
+    def freeze(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Stop training these parameters, and with them the running statistics of the modules they are all of."""
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def _frozen(module: nn.Module) -> Iterable[nn.Module]:
+    """The outermost modules that have parameters, none of which is trained."""
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield module
+        return
+    for child in module.children():
+        yield from _frozen(child)
+
+
+def _keep(layers: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        if output.ndim == 4:
+            output = output.mean((2, 3))
+        elif output.ndim == 3:
+            output = output.mean(1)
+        layers[name] = output
+
+    return hook
+
+
+class SeparateBatchNorm(TorchFunctionMode):
+    """Normalises every domain of a joint batch by its own statistics; the running ones follow the last domain alone.
+
+    The target comes last, and the trained model is for the target: that is whose statistics it should leave with.
+
+    Args:
+        sizes: rows of every domain, in their order in the batch.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.batch_norm:
+            return func(*args, **kwargs)
+        return self._batch_norm(*args, **kwargs)
+
+    def _batch_norm(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        if not training or len(input) != sum(self.sizes):
+            return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        *others, last = input.split(self.sizes)
+        outputs = [F.batch_norm(part, None, None, weight, bias, True, momentum, eps) for part in others]
+        outputs.append(F.batch_norm(last, running_mean, running_var, weight, bias, True, momentum, eps))
+        return torch.cat(outputs)
+
+
+def normalisation(kind: str, sizes: Sequence[int]) -> AbstractContextManager[Any]:
+    """The context for one forward pass of a joint batch under `train.batch_norm`."""
+    return SeparateBatchNorm(sizes) if kind == "separate" and len(sizes) > 1 else nullcontext()
+
+
+def batch_norms(model: nn.Module) -> list[str]:
+    """Names of the modules that would take statistics from a training batch."""
+    kinds = (nn.modules.batchnorm._BatchNorm,)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds) and module.training]

@@ -1,0 +1,205 @@
+"""A manifest brought to life: data opened, model composed, adapters prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tlhub.adapter import Adapter, Need
+from tlhub.backbone import Backbone
+from tlhub.data import Dataset, Domain, Role, check_classes, mapped_names, open_domain
+from tlhub.errors import DataError, UserError
+from tlhub.head import Identity
+from tlhub.model import Model
+from tlhub.randomness import seed_all
+from tlhub.task import Task
+from tlhub.validator import Validator
+from torch import nn
+
+if TYPE_CHECKING:
+    from tlhub.catalog import Catalog
+    from tlhub.manifest import DomainPart, Manifest
+
+
+@dataclass(frozen=True)
+class Data:
+    """The domains of a run that training may see, with the class names all labels count through."""
+
+    sources: Sequence[Domain]
+    targets: Sequence[Domain]
+    classes: tuple[str, ...] | None
+
+
+def parts(manifest: Manifest, role: Role) -> list[tuple[str, DomainPart]]:
+    """The parts of a manifest in a role, each with its place, such as `source`, or `target.1` where there are several."""
+    found: Sequence[DomainPart] = getattr(manifest, role)
+    return [(role if len(found) == 1 else f"{role}.{number}", part) for number, part in enumerate(found)]
+
+
+def open_role(manifest: Manifest, catalog: Catalog, role: Role) -> list[Domain]:
+    """Open every domain of a role. Raises DataError."""
+    return [
+        open_domain(catalog.create("datasets", part.use, part.settings), part, key, role)
+        for key, part in parts(manifest, role)
+    ]
+
+
+def needs_target(manifest: Manifest, catalog: Catalog) -> bool:
+    """Whether training looks at the target at all: if not, it is never opened."""
+    shown = any(part.labels != "none" for _, part in parts(manifest, "target"))
+    return shown or any(aligns(catalog.find("adapters", part.use).cls) for part in manifest.adapters)
+
+
+def aligns(adapter: type[Any]) -> bool:
+    """Whether an adapter needs the target, and so has no place in the source-only baseline."""
+    return bool(adapter.needs & {Need.TARGET, Need.TARGET_LABELS})
+
+
+def open_data(manifest: Manifest, catalog: Catalog) -> Data:
+    """Open what training may see, and match class lists by name, those of `evaluate` too.
+
+    Raises DataError where a data set cannot be used, class lists differ, or there is less data than a batch.
+    """
+    sources = open_role(manifest, catalog, "source")
+    targets = open_role(manifest, catalog, "target") if needs_target(manifest, catalog) else []
+    labelled = [domain for domain in [*sources, *targets] if domain.labels is not None]
+    if not labelled:
+        raise DataError("no domain has labels", "label the source, or write `labels: all` in the target")
+    tasks = {domain.examples.task for domain in labelled}
+    if len(tasks) > 1:
+        raise DataError(f"the labels of the domains are of different kinds: {', '.join(sorted(tasks))}")
+    classes = labelled[0].classes
+    if classes is not None:
+        if len(classes) < 2:
+            raise DataError(f"`{labelled[0].key}` has one class only, {classes[0]!r}: there is nothing to tell apart")
+        sources = [domain.matched(classes) for domain in sources]
+        targets = [domain.matched(classes) for domain in targets]
+        for key, part in parts(manifest, "evaluate"):
+            dataset: Dataset = catalog.create("datasets", part.use, part.settings)
+            names = dataset.class_names()
+            if names is not None:  # the names the data set declares; no example's label is read before training ends
+                check_classes(key, mapped_names(names, part.classes or {}, key), classes)
+    for domain in [*sources, *targets]:
+        if len(domain) < manifest.train.batch:
+            raise DataError(
+                f"`{domain.key}` has {len(domain)} examples, fewer than one batch of {manifest.train.batch}",
+                f"set `batch: {len(domain)}` or less under `train`",
+            )
+    return Data(sources, targets, classes)
+
+
+class Run:
+    """One training: its data, model, adapters, and where it stands.
+
+    Attributes:
+        manifest: what was asked for; `train` holds the settings of training.
+        sources, targets: the domains training sees; `held_out` are the parts of the sources kept for `select`.
+        classes: the class names, or None where the task has none.
+        model: backbone, neck and head; adapters may replace the neck and the head.
+        lr_scales: by parameter, a factor for its learning rate that an adapter asks for in `prepare`.
+        round, epoch, step: where training stands; `step` counts the steps done in this round.
+        epochs, steps_per_epoch: how long a round is.
+    """
+
+    def __init__(self, manifest: Manifest, catalog: Catalog, data: Data, device: torch.device) -> None:
+        self.manifest = manifest
+        self.catalog = catalog
+        self.device = device
+        self.train = manifest.train
+        self.seed = manifest.train.seed
+        self.classes = data.classes
+        self.targets = list(data.targets)
+        self.sources = list(data.sources)
+        self.held_out: list[Domain] = []
+        self.validator: Validator | None = None
+        if manifest.select is not None:
+            self.validator = catalog.create("validators", manifest.select.use, manifest.select.settings)
+            split = [domain.hold_out(self.train.validation, self.seed) for domain in self.sources]
+            self.sources, self.held_out = [kept for kept, _ in split], [held for _, held in split]
+        self.task = self._task()
+        self.model = self._model()
+        stages = self.model.backbone.stages()
+        parameters = dict(self.model.backbone.named_parameters())
+        self.stages: list[list[nn.Parameter]] = [[parameters[name] for name in stage] for stage in stages]
+        self.lr_scales: dict[nn.Parameter, float] = {}
+        self.adapters: list[Adapter] = []
+        for number, part in enumerate(manifest.adapters):
+            seed_all(self.seed, "adapter", number)
+            self.adapters.append(catalog.create("adapters", part.use, part.settings))
+        self.rounds = max([1, *(adapter.rounds for adapter in self.adapters)])
+        self.epochs = self.train.epochs
+        longest = max(len(domain) for domain in self.sources or self.targets)
+        self.steps_per_epoch = self.train.steps_per_epoch or max(1, longest // self.train.batch)
+        self.round = self.epoch = self.step = 0
+        for number, adapter in enumerate(self.adapters):
+            seed_all(self.seed, "modify", number)
+            adapter.modify(self)
+        for number, adapter in enumerate(self.adapters):
+            seed_all(self.seed, "prepare", number)
+            adapter.prepare(self)
+        if device.type != "mps":
+            self.model.to(memory_format=torch.channels_last)
+        self.model.to(device)
+        for adapter in self.adapters:
+            adapter.to(device)
+
+    @property
+    def domains(self) -> list[Domain]:
+        """The domains of a training step, in the order of their rows: sources, then targets."""
+        return [*self.sources, *self.targets]
+
+    @property
+    def labels_of_adapters(self) -> list[str]:
+        """A name for every adapter's loss term; the second `mmd` is `mmd#2`."""
+        names = [adapter.name for adapter in self.adapters]
+        return [
+            name if names[:number].count(name) == 0 else f"{name}#{names[:number].count(name) + 1}"
+            for number, name in enumerate(names)
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What was composed, for people and for the record."""
+        parameters = list(self.model.parameters())
+        return {
+            "backbone": self.model.backbone.spec,
+            "parameters": sum(parameter.numel() for parameter in parameters),
+            "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+            "classes": list(self.classes or ()),
+            "examples": {domain.key: len(domain) for domain in [*self.domains, *self.held_out]},
+            "adapters": [adapter.spec for adapter in self.adapters],
+            "device": str(self.device),
+            "epochs": self.epochs,
+            "steps": self.rounds * self.epochs * self.steps_per_epoch,
+        }
+
+    def _task(self) -> Task:
+        if self.manifest.task is not None:
+            task: Task = self.catalog.create("tasks", self.manifest.task.use, self.manifest.task.settings)
+            return task
+        labelled = next(domain for domain in [*self.sources, *self.targets] if domain.labels is not None)
+        inferred: Task = self.catalog.create("tasks", labelled.examples.task, {})
+        return inferred
+
+    def _model(self) -> Model:
+        seed_all(self.seed, "backbone")
+        backbone: Backbone = self.catalog.create("backbones", self.manifest.backbone.use, self.manifest.backbone.settings)
+        seed_all(self.seed, "head")
+        return Model(backbone, Identity(backbone.width), self.task.head(backbone.width, self.classes))
+
+
+def pick_device(name: str | None) -> torch.device:
+    """The device by name, or the best there is. Raises UserError where it cannot be used."""
+    if name is None or name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        there = "cuda, cpu" if torch.cuda.is_available() else "cpu"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device `{name}` cannot be used: {reason}", f"there is {there}") from None
+    return device

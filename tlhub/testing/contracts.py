@@ -1,0 +1,269 @@
+"""What every component must hold, whoever wrote it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from tlhub import manifest as manifests
+from tlhub.adaptation import adapt
+from tlhub.adapter import Adapter
+from tlhub.artifact import load
+from tlhub.backbone import Backbone
+from tlhub.catalog import Catalog
+from tlhub.checkpoint import Checkpoints, sha256
+from tlhub.data import Dataset
+from tlhub.head import Head
+from tlhub.randomness import seed_all
+from tlhub.run import Run, open_data
+from tlhub.settings import describe
+from tlhub.testing.toys import toy_catalog, toy_manifest
+from tlhub.train import Interrupted, train
+from tlhub.watch import Watch
+
+
+class _Contract:
+    """What holds for a component of any kind."""
+
+    component: ClassVar[type[Any]]
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    def make(self) -> Any:
+        """A fresh instance."""
+        seed_all(0, "contract")
+        return self.component(**self.settings)
+
+    def test_every_setting_is_described(self) -> None:
+        facts = describe(self.component)
+        assert facts.summary, "the docstring's first sentence says what the component is"
+        assert [s.name for s in facts.settings if not s.description] == [], "settings without a line under `Args:`"
+
+    def test_an_instance_remembers_its_settings(self) -> None:
+        made = self.make()
+        assert made.spec["use"] == self.component.name
+        assert {key: made.settings[key] for key in self.settings} == dict(self.settings)
+        assert copy.deepcopy(made).settings == made.settings
+
+
+class BackboneContract(_Contract):
+    """A backbone: features of the width it says, stages that cover it, preprocessing that repeats.
+
+    `example` is a raw input; by default a small image, or a vector of `vector_width`.
+    """
+
+    component: ClassVar[type[Backbone]]
+    vector_width: ClassVar[int] = 4
+
+    def example(self, number: int = 0) -> Any:
+        """A raw input of the backbone's modality."""
+        import numpy as np
+        from PIL import Image
+
+        generator = np.random.default_rng(number)
+        if self.component.modality == "image":
+            return Image.fromarray(generator.integers(0, 255, (40, 48, 3), dtype=np.uint8))
+        if self.component.modality == "text":
+            return " ".join(generator.choice(["good", "bad", "book", "film"], 5 + number))
+        return generator.normal(size=self.vector_width).astype("float32")
+
+    def batch(self, backbone: Backbone, rows: int = 3, train: bool = False) -> Any:
+        """A collated batch."""
+        preprocess = backbone.preprocess(train)
+        return backbone.collate([preprocess(self.example(number)) for number in range(rows)])
+
+    def test_features_have_the_width_it_says(self) -> None:
+        backbone = self.make().eval()
+        features = backbone(self.batch(backbone))
+        assert features.shape == (3, backbone.width)
+        assert torch.isfinite(features).all()
+
+    def test_an_example_does_not_depend_on_its_neighbours_in_evaluation(self) -> None:
+        backbone = self.make().eval()
+        with torch.inference_mode():
+            together = backbone(self.batch(backbone))
+            alone = backbone(self.batch(backbone, rows=1))
+        torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-4)
+
+    def test_stages_hold_every_parameter_once(self) -> None:
+        backbone = self.make()
+        staged = [name for stage in backbone.stages() for name in stage]
+        assert sorted(staged) == sorted(name for name, _ in backbone.named_parameters())
+        assert all(stage for stage in backbone.stages()), "no stage is empty"
+
+    def test_preprocessing_for_evaluation_is_not_random(self) -> None:
+        assert not self.make().preprocess(train=False).random
+
+    def test_preprocessing_repeats_under_the_same_seed(self) -> None:
+        preprocess = self.make().preprocess(train=True)
+        made = []
+        for _ in range(2):
+            seed_all(1, "augmentation")
+            made.append(preprocess(self.example()))
+        torch.testing.assert_close(made[0], made[1], rtol=0, atol=0)
+
+    def test_equal_preprocessing_compares_equal(self) -> None:
+        backbone = self.make()
+        first, second = backbone.preprocess(train=False), backbone.preprocess(train=False)
+        assert first == second
+        assert hash(first) == hash(second)
+
+    def test_it_can_be_built_again_without_its_weights(self) -> None:
+        backbone = self.make()
+        again = type(backbone)(**backbone.rebuild())
+        assert again.state_dict().keys() == backbone.state_dict().keys()
+        again.load_state_dict(backbone.state_dict())
+        again.eval()
+        backbone.eval()
+        with torch.inference_mode():
+            assert torch.equal(backbone(self.batch(backbone)), again(self.batch(again)))
+
+    def test_the_gradient_reaches_every_parameter(self) -> None:
+        backbone = self.make().train()
+        backbone(self.batch(backbone)).square().sum().backward()
+        without = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
+        assert without == []
+
+
+class DatasetContract(_Contract):
+    """A data set: it opens every split, hides labels when asked to, and says the same each time."""
+
+    component: ClassVar[type[Dataset]]
+
+    def test_every_split_opens(self) -> None:
+        dataset = self.make()
+        for split in dataset.splits() or [None]:
+            examples = dataset.open(split, labels=True)
+            assert len(examples.inputs) > 0
+            assert examples.inputs[0] is not None
+            assert examples.where(0)
+
+    def test_labels_count_through_the_class_names(self) -> None:
+        dataset = self.make()
+        for split in dataset.splits() or [None]:
+            examples = dataset.open(split, labels=True)
+            assert examples.labels is not None
+            assert examples.classes is not None
+            assert len(examples.labels) == len(examples.inputs)
+            assert set(examples.labels) <= set(range(len(examples.classes)))
+            assert len(set(examples.classes)) == len(examples.classes)
+            assert dataset.class_names() in (None, examples.classes)
+
+    def test_hidden_labels_are_not_there(self) -> None:
+        dataset = self.make()
+        for split in dataset.splits() or [None]:
+            hidden = dataset.open(split, labels=False)
+            assert hidden.labels is None
+            assert len(hidden.inputs) == len(dataset.open(split, labels=True).inputs)
+
+    def test_it_says_the_same_each_time(self) -> None:
+        split = next(iter(self.make().splits()), None)
+        first, second = (self.make().open(split, labels=True) for _ in range(2))
+        assert first.fingerprint == second.fingerprint
+        assert list(first.labels or ()) == list(second.labels or ())
+
+    def test_the_constructor_touches_no_data(self) -> None:
+        assert isinstance(self.make().modality, str)
+
+
+class HeadContract(_Contract):
+    """A neck or head: it maps `[rows, features]` to `[rows, width]`."""
+
+    component: ClassVar[type[Head]]
+
+    def test_the_answer_has_the_width_it_says(self) -> None:
+        head = self.make()
+        assert head(torch.randn(4, self.settings.get("features", 8))).shape == (4, head.width)
+
+
+class AdapterContract(_Contract):
+    """An adapter: it trains, touches nothing it must not, resumes exactly, and leaves a model that loads.
+
+    `others` are adapters it cannot do without; `manifest` may be overridden where the toys do not fit.
+    """
+
+    component: ClassVar[type[Adapter]]
+    others: ClassVar[list[Mapping[str, Any]]] = []
+
+    def manifest(self, **train: Any) -> dict[str, Any]:
+        """What it is tried on."""
+        adapters = [*self.others, {"use": self.component.name, **self.settings}]
+        return toy_manifest(adapters, **train)
+
+    def catalog(self) -> Catalog:
+        """The components it is tried with."""
+        return toy_catalog(adapters=[self.component])
+
+    def compose(self, **train: Any) -> Run:
+        """A fresh run."""
+        catalog = self.catalog()
+        loaded = manifests.from_dict(self.manifest(**train), catalog=catalog)
+        return Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+
+    def test_it_trains_and_the_model_loads_to_the_same_logits(self, tmp_path: Path) -> None:
+        run = self.compose()
+        train(run, Checkpoints(tmp_path / "checkpoints"), Watch())
+        images = [run.sources[0].raw(number) for number in range(4)]
+        folder = tmp_path / "out"
+        adapt(self.manifest(), out=folder, catalog=self.catalog(), baseline=False)
+        loaded = load(folder, "cpu", self.catalog())
+        preprocess = run.model.backbone.preprocess(train=False)
+        with torch.inference_mode():
+            expected = run.model.eval()(run.model.backbone.collate([preprocess(image) for image in images]))
+        torch.testing.assert_close(loaded.logits(images), expected, rtol=1e-5, atol=1e-5)
+
+    def test_a_resumed_training_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
+        whole, stopped = self.compose(), self.compose(checkpoint_every=1)
+        train(whole, Checkpoints(tmp_path / "whole"), Watch())
+        steps = stopped.rounds * stopped.epochs * stopped.steps_per_epoch
+        for stop in range(1, steps):
+            _train_until(stopped, stop, tmp_path / "stopped")
+            stopped = self.compose(checkpoint_every=1)
+        train(stopped, Checkpoints(tmp_path / "stopped"), Watch())
+        for name, value in whole.model.state_dict().items():
+            assert torch.equal(value, stopped.model.state_dict()[name]), name
+
+    def test_two_runs_are_equal(self, tmp_path: Path) -> None:
+        for name in ("first", "second"):
+            adapt(self.manifest(), out=tmp_path / name, catalog=self.catalog(), baseline=False)
+        assert sha256(tmp_path / "first/model.safetensors") == sha256(tmp_path / "second/model.safetensors")
+
+    def test_what_is_frozen_stays_bit_for_bit(self, tmp_path: Path) -> None:
+        run = self.compose(weight_decay=0.1)
+        frozen = {n for n, p in run.model.named_parameters() if not p.requires_grad}
+        before = {name: value.clone() for name, value in run.model.state_dict().items() if name in frozen}
+        train(run, Checkpoints(tmp_path), Watch())
+        changed = [name for name, value in before.items() if not torch.equal(run.model.state_dict()[name], value)]
+        assert changed == []
+
+    def test_it_has_its_say_in_the_loss_or_the_model(self) -> None:
+        kind = self.component
+        moments = ("modify", "prepare", "start_round", "start_epoch", "weights", "penalty", "end_round", "finish")
+        assert any(getattr(kind, moment) is not getattr(Adapter, moment) for moment in moments)
+
+
+class _Stop(Watch):
+    """Interrupts the training once a number of steps is done."""
+
+
+def _train_until(run: Run, stop: int, folder: Path) -> None:
+    """Train until `stop` steps are done, then leave as a kill would: with the checkpoints alone."""
+    import signal
+
+    class StopAt(Watch):
+        def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
+            if done >= stop:
+                signal.raise_signal(signal.SIGTERM)
+
+    import tlhub.train as loop
+
+    shown, loop.SHOW_SECONDS = loop.SHOW_SECONDS, 0.0
+    try:
+        train(run, Checkpoints(folder), StopAt())
+    except Interrupted:
+        return
+    finally:
+        loop.SHOW_SECONDS = shown
+    raise AssertionError("training was not stopped")

@@ -1,0 +1,479 @@
+"""The training loop: it knows when adapters speak, never what they say."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+from tlhub.checkpoint import Checkpoints, State
+from tlhub.errors import TrainingError, UserError
+from tlhub.loader import Batch, Loader, fits, ordered, store
+from tlhub.measure import outputs, to_device
+from tlhub.model import Seen, batch_norms, normalisation
+from tlhub.randomness import seed_all
+from tlhub.run import Run
+from tlhub.step import Step, View
+from tlhub.validator import Outputs
+from tlhub.watch import Watch
+from torch import Tensor, nn
+
+SHOW_SECONDS = 0.5
+"""How often the screen hears of the loss; on a GPU this is also how often the program waits for it."""
+
+CHECKPOINT_SECONDS = 30.0
+"""Without `checkpoint_every`, a checkpoint is written at the end of an epoch when the last one is older than this."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
+    """Training was interrupted by a signal, after a checkpoint was written."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by signal {signum}")
+        self.signum = signum
+
+
+def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training") -> list[dict[str, Any]]:
+    """Train `run` from its newest checkpoint, or from the start; returns the history, a row an epoch.
+
+    Raises TrainingError where a loss term is not finite, and Interrupted after SIGINT or SIGTERM: the checkpoints then hold
+    the state to continue from.
+    """
+    trainer = _Trainer(run, checkpoints, watch)
+    trainer.restore()
+    with _signals() as caught:
+        try:
+            trainer.train(caught, title)
+        finally:
+            watch.stopped()
+    return trainer.history
+
+
+class _Trainer:
+    """One training's optimizer, batches and records."""
+
+    def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch) -> None:
+        self.run, self.checkpoints, self.watch = run, checkpoints, watch
+        self.terms = ["task", *run.labels_of_adapters, "gradient"]
+        self.adapters = nn.ModuleList(run.adapters)
+        self.superset = _learning(run)
+        self.optimizer = make_optimizer(run)
+        self.loader, self.see = self._loader()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_score = -math.inf
+        self.waited = 0
+        self.sums = torch.zeros(len(self.terms), device=run.device)
+        self.bad = torch.zeros((), device=run.device)
+        self.began = False  # whether start_epoch was called for the epoch that training stands in
+        self.saved_at = self.shown_at = time.monotonic()
+        refuse_inexact(run)
+
+    def train(self, caught: Callable[[], int | None], title: str) -> None:
+        run = self.run
+        total = run.rounds * run.epochs * run.steps_per_epoch
+        self.watch.started(title, total, run.round * run.epochs * run.steps_per_epoch + run.step)
+        while run.round < run.rounds:
+            if run.step == 0 and not self.began:
+                self._speak("start_round")
+                if run.round:
+                    self.optimizer = make_optimizer(run)
+                    self.best, self.best_score, self.waited = {}, -math.inf, 0
+            self._train_round(caught)
+            if self.best:
+                run.model.load_state_dict(self.best)
+            self._speak("end_round")
+            run.round, run.epoch, run.step, self.began = run.round + 1, 0, 0, False
+            for parameter in self.superset:
+                parameter.requires_grad_(True)
+        self._speak("finish")
+        run.model.eval()
+
+    def _train_round(self, caught: Callable[[], int | None]) -> None:
+        run = self.run
+        parts = run.train.accumulate
+        batches = self.loader.batches(run.step * parts)
+        while run.epoch < run.epochs and not self._waited_enough():
+            if not self.began:
+                self._speak("start_epoch")
+                self.sums.zero_()
+                self.began = True
+            started, first = time.monotonic(), run.step
+            run.model.train()
+            self.adapters.train()
+            while run.step < (run.epoch + 1) * run.steps_per_epoch:
+                self._step([next(batches) for _ in range(parts)])
+                run.step += 1
+                self._show()
+                signum = caught()
+                if signum is not None:
+                    self._save()
+                    raise Interrupted(signum)
+                if run.train.checkpoint_every and run.step % run.train.checkpoint_every == 0:
+                    self._save()
+            self._end_epoch(time.monotonic() - started, run.step - first)
+
+    def _step(self, batches: list[Batch]) -> None:
+        """One update from the batches' mean loss; several only where the loss is additive."""
+        run = self.run
+        set_learning_rate(self.optimizer, run, run.step / (run.epochs * run.steps_per_epoch))
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = torch.zeros(len(self.terms) - 1, device=run.device)
+        for number, batch in enumerate(batches):
+            seed_all(run.seed, "step", run.round, run.step, number)
+            losses = self._losses(self._look(batch))
+            loss = torch.stack([term for term in losses.values() if term.requires_grad]).sum() / len(batches)
+            loss.backward()
+            known = [losses.get(name, terms.new_zeros(())) for name in self.terms[:-1]]
+            terms += torch.stack([term.detach().float() for term in known]) / len(batches)
+        limit = run.train.clip or math.inf
+        norm = nn.utils.clip_grad_norm_(self.superset, limit, error_if_nonfinite=False)
+        terms = torch.cat([terms, norm.detach().reshape(1)])
+        self.sums += terms
+        self.bad = torch.maximum(self.bad, (~torch.isfinite(terms)).any().float())
+        if run.device.type == "cuda":
+            self.optimizer.found_inf = self.bad  # type: ignore[attr-defined]  # the fused update is skipped on the device
+        else:
+            self._stop_if_not_finite()
+        self.optimizer.step()
+
+    def _look(self, batch: Batch) -> Step:
+        """One joint forward pass of all domains."""
+        run = self.run
+        kind = run.device.type
+        roles = [len(run.sources) * self.loader.rows, len(run.targets) * self.loader.rows]
+        with (
+            torch.autocast(kind, dtype=torch.bfloat16, enabled=half_precision(run)),
+            normalisation(run.train.batch_norm, [rows for rows in roles if rows]),
+        ):
+            seen = self.see(to_device(batch.inputs, run.device))
+        features, logits = seen.features.float(), seen.logits.float()
+        views, first = [], 0
+        for domain, indices in zip(run.domains, batch.indices, strict=True):
+            rows = slice(first, first + len(indices))
+            labels = None if domain.labels is None else domain.labels[indices].to(run.device, non_blocking=True)
+            views.append(
+                View(
+                    role=domain.role,
+                    domains=(domain,),
+                    indices=indices.to(run.device, non_blocking=True),
+                    labels=labels,
+                    features=features[rows],
+                    logits=logits[rows],
+                    tapped=_rows_of(seen, rows),
+                )
+            )
+            first = rows.stop
+        return Step(views, run.step / (run.epochs * run.steps_per_epoch), run.step, run.model)
+
+    def _losses(self, step: Step) -> dict[str, Tensor]:
+        """Every term of the loss by name."""
+        labelled = [view for view in step.views if view.labels is not None]
+        logits = torch.cat([view.logits for view in labelled])
+        labels = torch.cat([view.labels for view in labelled if view.labels is not None])
+        losses = self.run.task.loss(logits, labels)
+        for adapter in self.run.adapters:
+            weights = [adapter.weights(view) for view in labelled]
+            if any(weight is not None for weight in weights):
+                ones = [torch.ones(len(view), device=losses.device) for view in labelled]
+                pairs = zip(weights, ones, strict=True)
+                losses = losses * torch.cat([one if weight is None else weight for weight, one in pairs])
+        terms = {"task": losses.mean()}
+        for name, adapter in zip(self.terms[1:-1], self.run.adapters, strict=True):
+            penalty = adapter.penalty(step)
+            if penalty is not None:
+                terms[name] = penalty
+        return terms
+
+    def _stop_if_not_finite(self) -> None:
+        """Raise TrainingError, before the optimizer steps, naming the terms that are not finite."""
+        if not self.bad.item():
+            return
+        sums = self.sums.tolist()
+        names = [f"`{name}`" for name, total in zip(self.terms, sums, strict=True) if not math.isfinite(total)]
+        named = [name for name in names if name != "`gradient`"] or names
+        raise TrainingError(
+            f"the loss term {' and '.join(named)} is not finite at step {self.run.step} of round {self.run.round}",
+            "lower the learning rate, set `clip: 1.0` under `train`, or lower the term's strength; "
+            "the last checkpoint is from before",
+        )
+
+    def _end_epoch(self, seconds: float, steps: int) -> None:
+        run = self.run
+        self._stop_if_not_finite()
+        means = self._means()
+        row: dict[str, Any] = {"round": run.round, "epoch": run.epoch, "step": run.step, "loss": means}
+        row["examples_per_second"] = round(steps * self._rows_per_step() / max(seconds, 1e-9), 1)
+        if run.validator is not None:
+            row["selection"] = self._select()
+        self.history.append(row)
+        self.watch.epoch(row)
+        run.epoch += 1
+        self.began = False
+        overdue = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        if overdue and not run.train.checkpoint_every:
+            self._save()
+
+    def _select(self) -> float:
+        """Score the model by what training may see, and keep it if it is the best so far."""
+        run = self.run
+        assert run.validator is not None
+        source = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in run.held_out])
+        target = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in run.targets])
+        score = run.validator.score(run.task, source, target)
+        if score > self.best_score:
+            self.best_score, self.waited = score, 0
+            self.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
+        else:
+            self.waited += 1
+        return score
+
+    def _waited_enough(self) -> bool:
+        patience = self.run.train.patience
+        return patience is not None and self.waited >= patience
+
+    def _show(self) -> None:
+        if time.monotonic() - self.shown_at < SHOW_SECONDS:
+            return
+        self._stop_if_not_finite()
+        self.shown_at = time.monotonic()
+        run = self.run
+        done = run.round * run.epochs * run.steps_per_epoch + run.step
+        self.watch.progress(done, self._rows_per_step(), self._means())
+
+    def _means(self) -> dict[str, float]:
+        """The mean of every term over the steps of this epoch."""
+        done = self.run.step - self.run.epoch * self.run.steps_per_epoch
+        sums = (self.sums / max(1, done)).tolist()
+        return dict(zip(self.terms, sums, strict=True))
+
+    def _rows_per_step(self) -> int:
+        return self.run.train.batch * len(self.run.domains)
+
+    def _speak(self, moment: str) -> None:
+        """Give every adapter the word, each with randomness of its own."""
+        for number, adapter in enumerate(self.run.adapters):
+            seed_all(self.run.seed, moment, number, self.run.round, self.run.epoch)
+            getattr(adapter, moment)(self.run)
+
+    def _loader(self) -> tuple[Loader, Callable[[Any], Seen]]:
+        """Where batches come from: stored features where the backbone cannot change, stored inputs where they fit, else a stream."""
+        run = self.run
+        backbone, rows = run.model.backbone, run.train.batch // run.train.accumulate
+        fixed = not run.model.backbone_learns
+        preprocess = backbone.preprocess(train=not fixed)  # a frozen backbone sees examples unaugmented, so only once
+        if fixed and not preprocess.random and not run.model.taps:
+            backbone.eval()
+            stored = []
+            with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
+                for domain in run.domains:
+                    batches = ordered(domain, backbone, preprocess, workers(run))
+                    stored.append(torch.cat([backbone(to_device(inputs, run.device)).float() for inputs in batches]))
+            stored = [features.clone() for features in stored]  # out of inference mode, so that autograd may keep them
+            return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see_features
+        if fits(run.domains, preprocess):
+            stored = [store(domain, backbone, preprocess, workers(run)) for domain in run.domains]
+            return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see
+        streamed = Loader(
+            run.domains, rows, run.seed, run.device, None, backbone, preprocess, workers(run)
+        )
+        return streamed, run.model.see
+
+    def _save(self) -> None:
+        """Write a checkpoint of this very step."""
+        self._stop_if_not_finite()
+        run = self.run
+        tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
+        tensors |= {f"adapters.{name}": value for name, value in self.adapters.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {"sums": self.sums}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
+        facts = {
+            "manifest": run.manifest.as_dict(),
+            "round": run.round,
+            "epoch": run.epoch,
+            "step": run.step,
+            "began": self.began,
+            "history": self.history,
+            "best_score": None if math.isinf(self.best_score) else self.best_score,
+            "waited": self.waited,
+            "learning": [parameter.requires_grad for parameter in self.superset],
+        }
+        number = run.round * run.epochs * run.steps_per_epoch + run.step
+        copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+        self.checkpoints.save(number, State(copies, facts))
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Continue from the newest checkpoint, if there is one. Raises TrainingError where it is of another manifest."""
+        state, damaged = self.checkpoints.latest()
+        for sentence in damaged:
+            self.watch.note(sentence)
+        if state is None:
+            return
+        run, facts = self.run, state.facts
+        if facts["manifest"] != run.manifest.as_dict():
+            raise TrainingError(
+                f"the checkpoints in {self.checkpoints.folder} are of a different manifest",
+                "continue with the manifest they were made from, or start anew without --resume in another folder",
+            )
+        run.round, run.epoch, run.step, self.began = (facts[key] for key in ("round", "epoch", "step", "began"))
+        self.history, self.waited = list(facts["history"]), facts["waited"]
+        self.best_score = -math.inf if facts["best_score"] is None else facts["best_score"]
+        run.model.load_state_dict(_under("model.", state.tensors))
+        self.adapters.load_state_dict(_under("adapters.", state.tensors))
+        self.best = {name: value.to(run.device) for name, value in _under("best.", state.tensors).items()}
+        self.sums.copy_(state.tensors["sums"])
+        for parameter, learns in zip(self.superset, facts["learning"], strict=True):
+            parameter.requires_grad_(learns)
+        self._restore_optimizer(_under("optimizer.", state.tensors))
+
+    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            number, name = key.split(".", 1)
+            like = parameters[int(number)]
+            if value.shape == like.shape:  # in the parameter's memory order, which fused updates rely on
+                value = torch.empty_like(like).copy_(value)
+            state.setdefault(int(number), {})[name] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def make_optimizer(run: Run) -> torch.optim.Optimizer:
+    """One optimizer over whatever learns: the model, and what adapters assigned to themselves.
+
+    The backbone's stages learn at `train.backbone_lr` of the learning rate; biases and normalisation are not decayed.
+    """
+    fractions = run.train.backbone_lr
+    if isinstance(fractions, list) and len(fractions) != len(run.stages):
+        raise UserError(
+            f"`train.backbone_lr` lists {len(fractions)} fractions; the backbone has {len(run.stages)} stages",
+            "give one number for all stages, or one per stage from input to output",
+        )
+    scale: dict[int, float] = {}
+    for number, stage in enumerate(run.stages):
+        fraction = fractions[number] if isinstance(fractions, list) else fractions
+        scale |= {id(parameter): fraction for parameter in stage}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in _learning(run):
+        factor = scale.get(id(parameter), 1.0) * run.lr_scales.get(parameter, 1.0)
+        decay = run.train.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    listed = [
+        {"params": parameters, "lr": run.train.lr * factor, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    fused = run.device.type == "cuda"
+    if run.train.optimizer == "sgd":
+        momentum = run.train.momentum
+        return torch.optim.SGD(listed, lr=run.train.lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    return torch.optim.AdamW(listed, lr=run.train.lr, fused=fused)
+
+
+def schedule(kind: str, progress: float) -> float:
+    """The learning rate as a share of its start.
+
+    `dann` is (1 + 10 p)^-0.75 (Ganin et al. 2016, section 5.2.2), `cosine` is (1 + cos(pi p)) / 2, `constant` is 1.
+    """
+    if kind == "dann":
+        return float((1 + 10 * progress) ** -0.75)
+    return (1 + math.cos(math.pi * progress)) / 2 if kind == "cosine" else 1.0
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, run: Run, progress: float) -> None:
+    """Set every group's learning rate for the coming step: schedule, warm-up, and the group's own factor."""
+    warm = min(1.0, (run.step + 1) / run.train.warmup) if run.train.warmup else 1.0
+    rate = run.train.lr * schedule(run.train.schedule, progress) * warm
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def refuse_inexact(run: Run) -> None:
+    """Raise UserError where `accumulate` would train something else than the whole batch would."""
+    parts = run.train.accumulate
+    run.model.train()
+    norms = batch_norms(run.model)
+    if norms and run.train.batch == 1:
+        raise UserError(f"a batch of one cannot be normalised by `{norms[0]}`", "raise `batch` under `train`")
+    if parts == 1:
+        return
+    if run.train.batch % parts:
+        raise UserError(f"`accumulate: {parts}` does not divide `batch: {run.train.batch}`", "choose a divisor")
+    joint = [adapter.name for adapter in run.adapters if not adapter.additive]
+    if joint:
+        raise UserError(
+            f"`accumulate` would change what `{joint[0]}` computes: its term over a batch is not the mean over its parts",
+            "remove `accumulate`, or lower `batch`",
+        )
+    if norms:
+        raise UserError(
+            f"`accumulate` would change batch normalisation (`{norms[0]}`): its statistics are the whole batch's",
+            "remove `accumulate`, or freeze those layers with `partial_freeze`",
+        )
+
+
+def half_precision(run: Run) -> bool:
+    """Whether the forward pass runs in bf16: as asked, or where the hardware computes in it."""
+    if run.train.precision != "auto":
+        return run.train.precision == "bf16"
+    return run.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def workers(run: Run) -> int:
+    """How many processes preprocess examples: as asked, or one a processor up to four."""
+    asked = run.train.workers
+    return asked if isinstance(asked, int) else min(4, torch.get_num_threads())
+
+
+def _learning(run: Run) -> list[nn.Parameter]:
+    modules: list[nn.Module] = [run.model, *run.adapters]
+    found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    return list(found.values())
+
+
+def _joined(parts: list[Outputs]) -> Outputs | None:
+    if not parts:
+        return None
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Outputs(
+        torch.cat([part.features for part in parts]),
+        torch.cat([part.logits for part in parts]),
+        torch.cat(labels) if len(labels) == len(parts) else None,
+    )
+
+
+def _rows_of(seen: Seen, rows: slice) -> Callable[[str], Tensor]:
+    return lambda name: seen.layers[name][rows].float()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], int | None]]:
+    """Note SIGINT and SIGTERM instead of dying in the middle of a step; a second one ends the program at once."""
+    caught: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        caught.append(signum)
+        signal.signal(signum, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # signals reach the main thread alone
+        return
+    before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: caught[0] if caught else None
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
