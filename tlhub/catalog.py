@@ -65,7 +65,7 @@ class Catalog:
         self.broken: list[BrokenPlugin] = []
         self._entries: list[Entry] = []
         for name, plugin in plugins.items():
-            self._add(name, None, None, lambda plugin=plugin: plugin)  # type: ignore[misc]
+            self.add(name, plugin)
 
     @classmethod
     def installed(cls) -> Self:
@@ -83,6 +83,10 @@ class Catalog:
                 providers[point.name] = distribution or point.value
                 catalog._add(point.name, distribution, version, point.load)
         return catalog
+
+    def add(self, name: str, plugin: object) -> None:
+        """Take in one more plugin; set it aside where something is wrong in it."""
+        self._add(name, None, None, lambda: plugin)
 
     def entries(self, kind: Kind | None = None) -> list[Entry]:
         """The components of one kind or of all, by kind and name."""
@@ -128,7 +132,7 @@ class Catalog:
         if self.broken:
             broken = listed(plugin.name for plugin in self.broken)
             return f"the plugin {broken} could not be loaded and may offer it: see `tlhub plugins`"
-        return f"there is {listed(dict.fromkeys(names))}" if names else f"no plugin offers any {_one(kind)}"
+        return f"known are {listed(dict.fromkeys(names))}" if names else f"no plugin offers any {_one(kind)}"
 
     def _add(self, name: str, distribution: str | None, version: str | None, load: Callable[[], object]) -> None:
         """Ask one plugin what it offers; set it aside whatever goes wrong in it."""
@@ -194,7 +198,9 @@ def _check(kind: Kind, cls: Any) -> None:
         if setting in _TAKEN or (kind == "datasets" and setting in _TAKEN_OF_DATASETS):
             raise _RefusedError(f"{cls.__name__} calls a setting `{setting}`, which is taken in every {_one(kind)}")
         if nn and issubclass(cls, nn.Module) and (hasattr(nn.Module, setting) or setting in nn.Module.__annotations__):
-            raise _RefusedError(f"{cls.__name__} calls a setting `{setting}`, which shadows a member of torch.nn.Module")
+            raise _RefusedError(
+                f"{cls.__name__} calls a setting `{setting}`, which shadows a member of torch.nn.Module"
+            )
 
 
 def _provider(entry: Entry) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from tlhub.component import Component
@@ -46,7 +46,7 @@ class Examples:
 class Dataset(Component, ABC):
     """Examples with class names; `open` is where anything is read, the constructor only takes note of the settings."""
 
-    modality: ClassVar[str] | str
+    modality: str
 
     @abstractmethod
     def splits(self) -> Sequence[str]:
@@ -193,12 +193,13 @@ def _joined(parts: Sequence[Examples], key: str) -> Examples:
         lists = "\n".join(f"  {', '.join(part.classes or ())}" for part in parts)
         raise DataError(f"the splits that `{key}` joins have different classes:\n{lists}", "list them as two domains instead")
     owner = [(part, row) for part in parts for row in range(len(part.inputs))]
+    rows = _Rows(owner)
     return replace(
         parts[0],
-        inputs=_Rows(owner),
+        inputs=rows,
         labels=None if parts[0].labels is None else [label for part in parts for label in part.labels or ()],
         fingerprint="+".join(part.fingerprint for part in parts),
-        where=lambda index: owner[index][0].where(owner[index][1]),
+        where=rows.where,
     )
 
 
@@ -214,6 +215,10 @@ class _Rows(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         part, row = self.owner[index]
         return part.inputs[row]
+
+    def where(self, index: int) -> str:  # no lambda: worker processes may have to unpickle it
+        part, row = self.owner[index]
+        return part.where(row)
 
 
 def _default_split(names: Sequence[str], role: Role) -> str:

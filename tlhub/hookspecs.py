@@ -147,9 +147,26 @@ def tlhub_tasks() -> list[type[Task]]:  # type: ignore[empty-body]
     A complete plugin module:
 
         import torch
-        from tlhub.head import LinearHead
+        from tlhub.head import Head
         from tlhub.hookspecs import hookimpl
         from tlhub.task import Task
+
+        class Grade(Head):
+            '''One number.
+
+            Args:
+                features: width of the features.
+            '''
+
+            name = "grade"
+
+            def __init__(self, features: int) -> None:
+                super().__init__()
+                self.width = 1
+                self.linear = torch.nn.Linear(features, 1)
+
+            def forward(self, features):
+                return self.linear(features)
 
         class Ranking(Task):
             '''Grades that are numbers from 0 upwards.'''
@@ -158,7 +175,7 @@ def tlhub_tasks() -> list[type[Task]]:  # type: ignore[empty-body]
             metric = "closeness"
 
             def head(self, features, classes):
-                return LinearHead(features, 1)
+                return Grade(features)
 
             def loss(self, logits, labels):
                 return (logits[:, 0] - labels).abs()
@@ -168,6 +185,10 @@ def tlhub_tasks() -> list[type[Task]]:  # type: ignore[empty-body]
 
             def answer(self, logits, classes):
                 return [{"grade": float(grade)} for [grade] in logits]
+
+        @hookimpl
+        def tlhub_heads():
+            return [Grade]
 
         @hookimpl
         def tlhub_tasks():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from tlhub.catalog import Catalog, Entry, Kind
 from tlhub.diagnostics import Position, Problem, closest, in_order, listed, quoted
@@ -47,7 +47,8 @@ class DomainPart(Part):
     """A data set in a role."""
 
     labels: Literal["all", "none"] = Field(
-        default="all", description="Whether labels are shown; what is hidden is never read. By default the target's are hidden."
+        default="all",
+        description="Whether labels are shown; hidden ones are never read.",
     )
     split: Annotated[str, AfterValidator(_checked_split)] | None = Field(
         default=None, description="Which examples: `train`, `test[:100]`, `train[:10%]`, `train+validation`."
@@ -56,7 +57,8 @@ class DomainPart(Part):
         default=None, description="The data set's class name to the run's name for it; null leaves its examples out."
     )
     test_ratio: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.2, description="Share of the examples in the split `test`, where the data set has no splits of its own."
+        default=0.2,
+        description="Share of the split `test`, where the data set has no splits of its own.",
     )
     split_seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Seed of the split made by `test_ratio`.")
 
@@ -65,7 +67,7 @@ class TargetPart(DomainPart):
     """A data set to adapt to; its labels are hidden unless the manifest shows them."""
 
     labels: Literal["all", "none"] = Field(
-        default="none", description="Whether labels are shown; what is hidden is never read."
+        default="none", description="Whether labels are shown; hidden ones are never read."
     )
 
 
@@ -82,10 +84,13 @@ class Train(BaseModel):
 
     epochs: Annotated[int, Field(gt=0)] = Field(default=10, description="How often training goes through the data.")
     steps_per_epoch: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="Optimizer steps in an epoch; null: as many as the largest labelled domain has batches."
+        default=None,
+        description="Optimizer steps in an epoch; null: what the largest labelled domain has.",
     )
     batch: Annotated[int, Field(gt=0)] = Field(default=32, description="Examples of every domain in one step.")
-    lr: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="Learning rate of whatever is new, such as the head.")
+    lr: Annotated[float, Field(gt=0)] = Field(
+        default=1e-3, description="Learning rate of what is new, such as the head."
+    )
     backbone_lr: Share | Annotated[list[Share], Field(min_length=1)] = Field(
         default=0.1,
         description="The backbone's learning rate as a fraction of `lr`; a list has one a stage, from the input.",
@@ -93,16 +98,19 @@ class Train(BaseModel):
     optimizer: Literal["adamw", "sgd"] = Field(default="adamw", description="`sgd` is with Nesterov momentum.")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.9, description="Momentum of `sgd`.")
     weight_decay: Annotated[float, Field(ge=0)] = Field(default=1e-4, description="Decay of the weights.")
-    schedule: Literal["constant", "cosine", "dann"] = Field(default="cosine", description="How the learning rate falls.")
+    schedule: Literal["constant", "cosine", "dann"] = Field(default="cosine", description="How `lr` falls.")
     warmup: Annotated[int, Field(ge=0)] = Field(default=0, description="Steps in which the learning rate rises from 0.")
     clip: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Largest norm of the gradient.")
     accumulate: Annotated[int, Field(gt=0)] = Field(
         default=1, description="Parts in which a batch is computed, to save memory."
     )
     batch_norm: Literal["joint", "separate"] = Field(
-        default="joint", description="Whether batch normalization sees the domains of a step together or each for itself."
+        default="joint",
+        description="Whether batch normalization sees the domains together or each for itself.",
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="`auto` is bf16 where the hardware has it.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="`auto`: bf16 where the hardware has it."
+    )
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Everything random follows from it.")
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         default="auto", description="Processes that load data; results do not depend on it."
@@ -137,11 +145,11 @@ class Manifest(BaseModel):
     name: Name | None = Field(default=None, description="Name of the run.")
     backbone: Part = Field(description="The pretrained network.")
     source: list[DomainPart] = Field(default=[], description="Labelled data to learn from: one data set or a list.")
-    target: list[TargetPart] = Field(default=[], description="Data to adapt to, by default without its labels: one or a list.")
-    evaluate: list[EvaluatePart] = Field(default=[], description="Labelled data for the final score, opened after training.")
+    target: list[TargetPart] = Field(default=[], description="Data to adapt to, labels hidden: one data set or a list.")
+    evaluate: list[EvaluatePart] = Field(default=[], description="Labelled data for the final score.")
     task: Part | None = Field(default=None, description="What the head answers; null: what fits the labels.")
     adapters: list[Part] = Field(default=[], description="Methods of transfer; they add up.")
-    select: Part | None = Field(default=None, description="How to choose an epoch without target labels; null: the last one.")
+    select: Part | None = Field(default=None, description="How to choose an epoch; null: the last one.")
     train: Train = Field(default=Train(), description="How to train.")
 
     _origin: _Origin = PrivateAttr(default_factory=_Origin)
@@ -209,18 +217,16 @@ def check(manifest: Manifest, catalog: Catalog) -> list[Problem]:
 def json_schema(catalog: Catalog) -> dict[str, Any]:
     """A JSON Schema (2020-12) of manifests with the components of a catalog, for editors to complete and check them."""
     definitions: dict[str, Any] = {}
-    properties: dict[str, Any] = {}
-    for name, info in Manifest.model_fields.items():
-        role = _ROLES.get(name)
-        if role:
-            definitions[name] = _part_schema(name, catalog, definitions)
-            reference = {"$ref": f"#/$defs/{name}"}
-            properties[name] = {"anyOf": [reference, {"type": "array", "items": reference}]} if role.many else reference
-        else:
-            properties[name] = _CORE[name].json_schema()
-        if not info.is_required():
-            properties[name] = {"anyOf": [properties[name], {"type": "null"}]}
-        properties[name]["description"] = info.description
+    properties: dict[str, Any] = Manifest.model_json_schema()["properties"]
+    properties["train"] = {"anyOf": [Train.model_json_schema(), {"type": "null"}]}
+    for name, role in _ROLES.items():
+        definitions[name] = _part_schema(name, catalog, definitions)
+        allowed: list[dict[str, Any]] = [{"$ref": f"#/$defs/{name}"}]
+        if role.many:
+            allowed.append({"type": "array", "items": allowed[0]})
+        if not Manifest.model_fields[name].is_required():
+            allowed.append({"type": "null"})
+        properties[name] = {"anyOf": allowed, "description": Manifest.model_fields[name].description}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tlhub manifest",
@@ -263,11 +269,17 @@ def _build(tree: Node, file: str, overrides: Sequence[str], catalog: Catalog | N
         )
     for text in overrides:
         _override(tree, text)
+    problems = _respell(tree)
     data = _normalised(tree.plain())
     found_faults = faults(Manifest, data, "the manifest")
-    problems = [_core_problem(tree, fault) for fault in found_faults]
+    problems += [_core_problem(tree, fault) for fault in found_faults]
     unusable = _without(data, found_faults)
-    manifest = Manifest.model_validate_json(as_json(data))
+    try:
+        manifest = Manifest.model_validate_json(as_json(data))
+    except ValidationError:
+        if not problems:
+            raise
+        raise ManifestError(in_order(problems)) from None  # more is wrong than was told of
     manifest._origin = _Origin(file, tree)
     problems += _rule_problems(manifest, {fault.location[0] for fault in found_faults if fault.location})
     if catalog is not None:
@@ -275,6 +287,18 @@ def _build(tree: Node, file: str, overrides: Sequence[str], catalog: Catalog | N
     if problems:
         raise ManifestError(in_order(problems))
     return manifest
+
+
+def _respell(tree: Node) -> list[Problem]:
+    """Correct misspelt keys at the top, so that what stands under them is checked too."""
+    problems = []
+    for key in [key for key in tree.value if key not in Manifest.model_fields and key not in Train.model_fields]:
+        meant = closest(key, Manifest.model_fields)
+        if meant and meant not in tree.value:
+            message = f"unknown setting {quoted(key)} of the manifest"
+            problems.append(Problem.at(tree.keys[key], message, f"did you mean `{meant}`?"))
+            tree.value[meant], tree.keys[meant] = tree.value.pop(key), tree.keys.pop(key)
+    return problems
 
 
 def _normalised(data: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-import functools
 import inspect
 import json
 import math
 import re
 import types
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,18 @@ class Description:
     modalities: tuple[str, ...] | None
 
 
-@functools.cache
-def model(component: type[Any]) -> type[BaseModel]:
+def model(component: type) -> type[BaseModel]:
     """The pydantic model of a component's settings.
 
     Raises TypeError where the constructor does not say what the settings are: an argument without annotation, `*args`,
     or an annotation that pydantic cannot check.
     """
+    if component not in _MODELS:
+        _MODELS[component] = _make_model(component)
+    return _MODELS[component]
+
+
+def _make_model(component: type) -> type[BaseModel]:
     described = _described_arguments(component)
     fields: dict[str, Any] = {}
     for number, (name, argument, annotation) in enumerate(_arguments(component)):
@@ -145,9 +150,10 @@ def as_json(value: Any) -> bytes:
 def faults(schema: type[BaseModel], values: Mapping[str, Any], owner: str, at: Location = ()) -> list[Fault]:
     """Everything that is wrong with values for a pydantic model; `owner` is what messages call the model."""
     fields = {field.alias or name: field for name, field in schema.model_fields.items()}
+    closed = schema.model_config.get("extra") == "forbid"
     found = []
     for name in values:
-        if name not in fields and schema.model_config.get("extra") == "forbid":
+        if closed and name not in fields:
             message = f"unknown setting {quoted(name)} of {owner}"
             found.append(Fault("unknown", (*at, name), message, _known(name, fields)))
     for name, field in fields.items():
@@ -155,6 +161,8 @@ def faults(schema: type[BaseModel], values: Mapping[str, Any], owner: str, at: L
             found += _value_faults(_annotation(field), values[name], owner, (*at, name), len(at))
         elif field.is_required():
             misspelt = closest(name, (given for given in values if given not in fields))
+            if misspelt and closed:
+                continue  # told already: the misspelt one is unknown
             message = f"{owner} needs the setting `{name}`: {expected(_annotation(field))}"
             found.append(Fault("missing", at, message, misspelt and f"is {quoted(misspelt)} meant to be `{name}`?"))
     return found
@@ -333,14 +341,14 @@ def _alternatives(annotation: Any, limits: Mapping[str, Any], many: bool) -> lis
     if annotation in (float, int):
         return [_NOUNS[annotation][many] + _range(limits)]
     if annotation is str:
-        return [_NOUNS[str][many] + _length(limits, "characters")]
+        return [_NOUNS[str][many] + _length(limits, "character")]
     lists = "lists" if many else "a list"
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         inner = [expected(argument) for argument in arguments]
         same = len(set(arguments)) == 1
         return [f"{lists} of {len(inner)} {_plural(arguments[0])}" if same else f"{lists} of {', then '.join(inner)}"]
     if annotation in (list, tuple, set, frozenset) or origin in (list, tuple, set, frozenset, Sequence):
-        return [lists + (f" of {_plural(arguments[0])}" if arguments else "") + _length(limits, "items")]
+        return [lists + (f" of {_plural(arguments[0])}" if arguments else "") + _length(limits, "item")]
     if annotation is dict or origin in (dict, Mapping):
         pair = f" from {_plural(arguments[0])} to {_plural(arguments[1])}" if arguments else ""
         return [("mappings" if many else "a mapping") + pair]
@@ -380,10 +388,11 @@ def _range(limits: Mapping[str, Any]) -> str:
 def _length(limits: Mapping[str, Any], unit: str) -> str:
     least, most = limits.get("min_length"), limits.get("max_length")
     if least is not None and least == most:
-        return f" with exactly {least} {unit}"
+        return f" with exactly {least} {unit}{'s' * (least != 1)}"
     phrases = [f"at least {least}"] if least is not None else []
     phrases += [f"at most {most}"] if most is not None else []
-    length = f" with {' and '.join(phrases)} {unit}" if phrases else ""
+    plural = "s" * ((least if most is None else most) != 1)
+    length = f" with {' and '.join(phrases)} {unit}{plural}" if phrases else ""
     pattern = limits.get("pattern")
     return length + (f" that matches `{getattr(pattern, 'pattern', pattern)}`" if pattern is not None else "")
 
@@ -445,6 +454,7 @@ def _name(component: type) -> str:
     return str(getattr(component, "name", component.__name__))
 
 
+_MODELS: weakref.WeakKeyDictionary[type, type[BaseModel]] = weakref.WeakKeyDictionary()
 _MOST_FAULTS = 10  # of one list: a thousand wrong items say no more
 _SWITCHES = {"yes": True, "on": True, "y": True, "no": False, "off": False, "n": False}
 _NOUNS: dict[Any, tuple[str, str]] = {

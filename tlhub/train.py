@@ -78,7 +78,7 @@ class _Trainer:
     def train(self, caught: Callable[[], int | None], title: str) -> None:
         run = self.run
         total = run.rounds * run.epochs * run.steps_per_epoch
-        self.watch.started(title, total, run.round * run.epochs * run.steps_per_epoch + run.step)
+        self.watch.started(title, total, self._done())
         while run.round < run.rounds:
             if run.step == 0 and not self.began:
                 self._speak("start_round")
@@ -117,6 +117,7 @@ class _Trainer:
                     raise Interrupted(signum)
                 if run.train.checkpoint_every and run.step % run.train.checkpoint_every == 0:
                     self._save()
+                self.watch.step(self._done())
             self._end_epoch(time.monotonic() - started, run.step - first)
 
     def _step(self, batches: list[Batch]) -> None:
@@ -243,9 +244,11 @@ class _Trainer:
             return
         self._stop_if_not_finite()
         self.shown_at = time.monotonic()
-        run = self.run
-        done = run.round * run.epochs * run.steps_per_epoch + run.step
-        self.watch.progress(done, self._rows_per_step(), self._means())
+        self.watch.progress(self._done(), self._rows_per_step(), self._means())
+
+    def _done(self) -> int:
+        """Steps done in all rounds."""
+        return self.run.round * self.run.epochs * self.run.steps_per_epoch + self.run.step
 
     def _means(self) -> dict[str, float]:
         """The mean of every term over the steps of this epoch."""
@@ -306,9 +309,8 @@ class _Trainer:
             "waited": self.waited,
             "learning": [parameter.requires_grad for parameter in self.superset],
         }
-        number = run.round * run.epochs * run.steps_per_epoch + run.step
         copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-        self.checkpoints.save(number, State(copies, facts))
+        self.checkpoints.save(self._done(), State(copies, facts))
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:

@@ -15,8 +15,11 @@ class Watch:
     def started(self, title: str, steps: int, done: int) -> None:
         """Training begins, or continues after `done` steps."""
 
+    def step(self, done: int) -> None:
+        """`done` steps are done."""
+
     def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
-        """`done` steps are done, of `rows` examples each; the mean of every loss term so far in this epoch."""
+        """Twice a second: `done` steps of `rows` examples are done; the mean of every loss term so far in this epoch."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """An epoch ended; `row` is its line of the history."""

@@ -29,6 +29,7 @@ from tlhub.errors import ManifestError
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
+MAX_VALUES = 10_000
 
 _BREAK = re.compile(r"\r\n|[\r\n\x85\u2028\u2029]")
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -122,6 +123,7 @@ class _Reader:
         if size > MAX_BYTES:
             raise _too_large(Position(self.file), size)
         root: Node | None = None
+        values = 0
         open_nodes: list[tuple[Node, Any]] = []  # with the key that waits for its value
         for event in self.events():
             if isinstance(event, DocumentStartEvent) and root is not None:
@@ -135,6 +137,9 @@ class _Reader:
                 open_nodes[-1] = (open_nodes[-1][0], event)
                 continue
             node = self.node(event)
+            values += 1
+            if values > MAX_VALUES:
+                raise _error(node.position, f"more than {MAX_VALUES:,} values")
             if not open_nodes:
                 root = node
             else:
@@ -175,7 +180,7 @@ class _Reader:
             message = f"the anchor {quoted(f'&{event.anchor}')} is not allowed"
             raise _error(position, message, "write the value out where it is used")
         if event.tag is not None:
-            message = f"the tag {quoted(event.tag)} is not allowed"
+            message = f"the tag {quoted(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed"
             raise _error(position, message, "remove it: settings know their types")
         if isinstance(event, MappingStartEvent):
             return Node({}, position)
@@ -237,9 +242,13 @@ class _Reader:
             return self.misplaced_colon(here)
         if "but found '<scalar>'" in problem:
             return _error(here, "there is text after the end of the value", "put the whole value in quotes")
+        if "but found ':'" in problem:
+            return _error(here, "a key is missing before the `:`")
         if "found ']'" in problem or "found '}'" in problem:
             return _error(here, f"this {quoted(self.char(here))} closes nothing")
-        if "but found '<block" in problem or "but found '-'" in problem or "entries are not allowed" in problem:
+        if any(
+            words in problem for words in ("but found '<block", "but found '-'", "but found '?'", "entries are not")
+        ):
             hint = "lines that belong together begin in the same column"
             return _error(self.rest_of_line(mark.line, mark.column), "this line does not fit the lines above it", hint)
         return _error(here, f"the file is not YAML: {problem}")
@@ -270,7 +279,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.yaml_implicit_resolvers = {}  # those of YAML 1.1
+_Dumper.yaml_implicit_resolvers = {}  # in place of YAML 1.1's
 _DIGITS = list("-+0123456789.")
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""])
 _Dumper.add_implicit_resolver(

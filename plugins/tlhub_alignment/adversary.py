@@ -21,7 +21,7 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse(features: Tensor, factor: float) -> Tensor:
-    """`features` as they are; the gradient that flows back is multiplied by `-factor` (Ganin et al. 2016, eq. 18)."""
+    """`features` as they are; the gradient flowing back is multiplied by `-factor` (Ganin et al. 2016, section 4.2)."""
     reversed_: Tensor = _Reversal.apply(features, factor)
     return reversed_
 

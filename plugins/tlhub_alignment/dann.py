@@ -41,7 +41,7 @@ class DANN(Adapter):
 
     name = "dann"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SOURCE, Need.TARGET})
-    paper: ClassVar[str] = "Ganin et al. 2016, Domain-adversarial training of neural networks, arXiv:1505.07818"
+    paper = "Ganin et al. 2016, Domain-adversarial training of neural networks, arXiv:1505.07818"
     discriminator: nn.Sequential
 
     def __init__(

@@ -58,14 +58,14 @@ def squared_distances(rows: Tensor) -> Tensor:
 def mean_bandwidth(distances: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """The mean of the squared distances of different rows, as a constant.
 
-    It is not less than what rounding makes of equal rows, so that features that have collapsed into one point give a
-    finite gradient.
+    It is not less than what rounding makes of equal rows, so that features that collapsed into one point give a finite
+    gradient, and not so small that float32 has no room for its reciprocal.
     """
     with torch.no_grad():
         n = len(distances)
         resolution = torch.finfo(distances.dtype).eps ** 2 * torch.cat([x, y]).square().sum(1).mean()
         bandwidth = torch.maximum(distances.sum() / (n * n - n), resolution)
-        return torch.where(bandwidth > 0, bandwidth, torch.ones_like(bandwidth))
+        return torch.where(bandwidth > 1e-30, bandwidth, torch.ones_like(bandwidth))
 
 
 def _mean_of_pairs(kernel: Tensor) -> Tensor:

@@ -36,19 +36,18 @@ class MMD(Adapter):
         estimator: `unbiased` is 0 in expectation where the domains do not differ, so it may be negative; it needs two
             examples a batch. `biased` is never negative, but rewards features of a domain that move together, all the
             more the smaller the batch.
-        strength: factor of the term in the loss, lambda; 1 as DAN chooses.
-        schedule: `constant`, or `dann`: the factor grows from 0 with the progress p of training, 2 / (1 + exp(-10 p)) -
-            1.
+        strength: factor of the term in the loss, lambda; 1 is the customary one for DAN.
+        schedule: `constant`, or `dann`: the factor grows from 0 as training progresses, by 2 / (1 + exp(-10 p)) - 1.
     """
 
     name = "mmd"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SOURCE, Need.TARGET})
-    paper: ClassVar[str] = "Long et al. 2015, Learning transferable features with deep adaptation networks, arXiv:1502.02791"
+    paper = "Long et al. 2015, Learning transferable features with deep adaptation networks, arXiv:1502.02791"
     additive = False  # pairs of examples count, and parts of a batch lack most of them
 
     def __init__(
         self,
-        layers: Annotated[list[str], Field(min_length=1)] = ["features"],  # noqa: B006 - never changed, shown as the default
+        layers: Annotated[list[str], Field(min_length=1)] = ["features"],  # noqa: B006 - never changed
         kernels: Annotated[int, Field(gt=0, le=20)] = 5,
         bandwidth: Annotated[float, Field(gt=0)] | Literal["mean"] = "mean",
         estimator: Literal["biased", "unbiased"] = "unbiased",
@@ -63,14 +62,13 @@ class MMD(Adapter):
     def prepare(self, run: Run) -> None:
         if self.unbiased and run.train.batch < 2:
             raise UserError(
-                "`mmd` cannot be estimated without bias from one example", "raise `batch` under `train`, or write `estimator: biased`"
+                "`mmd` cannot be estimated without bias from one example",
+                "raise `batch` under `train`, or write `estimator: biased`",
             )
         for layer in self.layers:
             run.model.tap(layer)
 
     def penalty(self, step: Step) -> Tensor:
-        found = [
-            multi_gaussian_mmd2(step.source.layer(name), step.target.layer(name), self.kernels, self.sigma, self.unbiased)
-            for name in self.layers
-        ]
+        pairs = [(step.source.layer(name), step.target.layer(name)) for name in self.layers]
+        found = [multi_gaussian_mmd2(x, y, self.kernels, self.sigma, self.unbiased) for x, y in pairs]
         return self.strength * warm_up(self.schedule, step.progress) * torch.stack(found).sum()

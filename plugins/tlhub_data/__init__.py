@@ -1,4 +1,4 @@
-"""Data sets for `tlhub`: folders of images, tables in files, data sets of the Hub, and two built-in domains of digits."""
+"""Data sets: folders of images, tables in files, data sets of the Hub, and two built-in domains of digits."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Csv(FileTable):
     """Rows of CSV files in UTF-8, whose first line names the columns.
 
-    Every value is taken as the text it is written as; an empty one counts as missing. A vector is written as numbers with spaces
-    or commas between them, in brackets or not. With `labels: none` no label is kept: finding where the next value begins is all
-    that is done with a label's text.
+    Every value is taken as the text it is written as; an empty one counts as missing. A vector is written as numbers
+    with spaces or commas between them, in brackets or not. With `labels: none` no label is kept: finding where the next
+    value begins is all that is done with a label's text.
 
     Args:
         delimiter: what stands between two values; `"\\t"` for a tab.
@@ -57,7 +57,7 @@ class Csv(FileTable):
             for row, line in enumerate((line for line in lines if line), 1):
                 if len(line) != len(header):
                     raise DataError(
-                        f"{file}, row {row} has {len(line)} values, the first line names {len(header)} columns: {listed(header)}",
+                        f"{file}, row {row} has {len(line)} values for {len(header)} columns: {listed(header)}",
                         "put a value that holds the delimiter in double quotes",
                     )
                 for column, place in zip(values, places, strict=True):
@@ -77,7 +77,8 @@ class Csv(FileTable):
             except UnicodeDecodeError as error:
                 raise not_utf8(file) from error
             except csv.Error as error:
-                raise DataError(f"{file} is no CSV: line {reader.line_num}: {error}", "look for an unclosed quote") from error
+                message = f"{file} is no CSV: line {reader.line_num}: {error}"
+                raise DataError(message, "look for an unclosed quote") from error
 
 
 def _numbers(value: str | None, where: str) -> list[float] | None:

@@ -1,8 +1,9 @@
 """Two built-in domains of handwritten digits that need no download.
 
-Both come from scikit-learn: its 1,797 real handwritten digits, and its two sample photographs. `digits` holds one half of the digits;
-`digits_photo` holds the other half, each blended with a patch of a photograph the way MNIST-M blends MNIST with BSDS500:
-the absolute difference of the two. No digit is in both domains, and no part of a photograph in both train and test.
+Both come from scikit-learn: its 1,797 real handwritten digits, and its two sample photographs. `digits` holds one half
+of the digits; `digits_photo` holds the other half, each blended with a patch of a photograph as MNIST-M blends MNIST
+with BSDS500: the absolute difference of the two. No digit is in both domains, and no part of a photograph in both train
+and test.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from tlhub.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL.Image import Image
 
 SEED = 0
 SIZE = 32
@@ -27,8 +27,8 @@ TEST = {"digits": 180, "digits_photo": 297}
 STRENGTH = 1.0
 """Brightness of the photographs before they are blended."""
 TILE = 64
-"""The photographs are cut into tiles of this size, coloured like a chessboard: patches for training come from one colour, those for
-testing from the other."""
+"""The photographs are cut into tiles of this size, coloured like a chessboard: patches for training come from one
+colour, those for testing from the other."""
 
 _CLASSES = tuple("0123456789")
 _SPLITS = ("train", "test")
@@ -82,7 +82,7 @@ class _Pixels(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def __getitem__(self, index: Any) -> Image:
+    def __getitem__(self, index: Any) -> Any:
         from PIL import Image
 
         return Image.fromarray(self.pixels[index])
@@ -106,7 +106,7 @@ def _build(domain: str, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 
 
 def _halves(classes: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """All images in two halves, each in a random order in which the classes take turns, so that every part of it is balanced."""
+    """All images in two halves, each in a random order in which the classes take turns, so any part is balanced."""
     import numpy as np
 
     order = np.random.default_rng(SEED).permutation(len(classes))
@@ -129,11 +129,12 @@ def _enlarged(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     weights = np.zeros((SIZE, side))
     weights[np.arange(SIZE), low] += 1 - (place - low)
     weights[np.arange(SIZE), np.minimum(low + 1, side - 1)] += place - low
-    return weights @ images @ weights.T
+    enlarged: np.ndarray[Any, Any] = weights @ images @ weights.T
+    return enlarged
 
 
 def _patches(count: int, colour: int) -> np.ndarray[Any, Any]:
-    """`[count, SIZE, SIZE, 3]`: random patches of the photographs, each within one tile of a colour of the chessboard."""
+    """`[count, SIZE, SIZE, 3]`: random patches of the photographs, each within one tile of a colour."""
     import numpy as np
     from sklearn.datasets import load_sample_images
 

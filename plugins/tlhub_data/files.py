@@ -11,7 +11,7 @@ from pathlib import Path
 from tlhub.errors import DataError
 
 CONTENT_LIMIT = 256 * 2**20
-"""Files of more bytes than this, all together, are known by names, sizes and times of change instead of their content."""
+"""Files of more bytes than this, all together, are known by names, sizes and times of change, not by content."""
 
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval")
 _SHARD = re.compile(r"-\d+-of-\d+$")
@@ -33,14 +33,16 @@ def table_files(path: Path, suffixes: Sequence[str]) -> dict[str | None, list[Pa
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in suffixes and not file.name.startswith("."))
     elif glob.has_magic(str(path)):
-        files = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        files = sorted(file for file in map(Path, found) if file.is_file())
     else:
         raise missing(path)
     if not files:
         raise DataError(f"{path} holds no file that ends in {' or '.join(suffixes)}")
     named = [file for file in files if split_names([_split_of(file)])]
-    if named and (path.is_dir() or len(named) == len(files)):  # other files of a folder, such as a list of classes, are no data
-        return {name: [file for file in named if _split_of(file) == name] for name in split_names(map(_split_of, named))}
+    if named and (path.is_dir() or len(named) == len(files)):  # a folder's other files, such as notes, are no data
+        names = split_names(map(_split_of, named))
+        return {name: [file for file in named if _split_of(file) == name] for name in names}
     if path.is_dir() and len(files) > 1:
         raise DataError(
             f"{path} holds {len(files)} files that are not named after splits: {_listed(file.name for file in files)}",
@@ -67,7 +69,7 @@ def read_bytes(file: Path) -> bytes:
 
 
 def digests(files: Sequence[Path]) -> list[str]:
-    """What each file is known by: its content, or name, size and time of change where all together exceed `CONTENT_LIMIT`."""
+    """What each file is known by: its content, or its name, size and time of change beyond `CONTENT_LIMIT`."""
     try:
         stats = [file.stat() for file in files]
     except OSError as error:

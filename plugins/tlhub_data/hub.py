@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     import datasets
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_CONFIG = re.compile(r"Config name is missing|BuilderConfig '.*' not found")
 
 
 class Hub(Table):
     """A data set of the Hugging Face Hub, downloaded once and kept in the cache of the `datasets` library.
 
-    No code of the data set is ever run. With `labels: none` the label column is dropped from the cached table before any of its
-    values is read. The run records the commit that was used.
+    No code of the data set is ever run. With `labels: none` the label column is dropped from the cached table before
+    any of its values is read. The fingerprint holds the commit that was used, where it is known.
 
     Args:
         repo: its name on the Hub, such as `ylecun/mnist`; a local folder that is laid out like one will do.
@@ -45,7 +46,8 @@ class Hub(Table):
         self._repo, self._config, self._revision = repo, config, revision
 
     def splits(self) -> Sequence[str]:
-        return [str(name) for name in self._builder.info.splits or self._builder.config.data_files or self._prepared.info.splits]
+        found = self._builder.info.splits or self._builder.config.data_files or self._prepared.info.splits
+        return [str(name) for name in found or ()]
 
     def _columns(self) -> Mapping[str, Any]:
         return dict(self._builder.info.features or self._prepared.info.features)
@@ -82,14 +84,14 @@ class Hub(Table):
         return builder
 
     def _error(self, error: Exception) -> DataError:
-        """What went wrong, in the words of the `datasets` library, which lists configurations and says what is gated."""
+        """What went wrong, in the words of the `datasets` library: it lists configurations and says what is gated."""
         lines = str(error.__cause__ or error).strip().splitlines()
         reason = " ".join(line.strip() for line in lines[:2]) or type(error).__name__
         hint = None
         if isinstance(error, ConnectionError):
-            hint = "without a network only data sets in the cache can be opened; else check the connection and HF_HUB_OFFLINE"
+            hint = "check the connection and HF_HUB_OFFLINE; without a network only what is in the cache can be opened"
         elif type(error).__name__ == "DatasetNotFoundError":
-            hint = "check the name on https://huggingface.co/datasets; log in with `hf auth login` where it is private or gated"
-        elif "config" in reason.lower():
+            hint = "check the name and `revision`; log in with `hf auth login` where it is private or gated"
+        elif _CONFIG.search(reason):
             hint = "name one of them with `config:`"
         return DataError(f"the data set `{self._repo}` cannot be opened: {reason}", hint)

@@ -18,13 +18,13 @@ _ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 class ImageFolder(Dataset):
     """A folder of images with one folder for each class, such as `cat/1.jpg` and `dog/7.jpg`.
 
-    Where the folders at the top are all named after splits (`train`, `test`, `validation` …), they are the splits, and the class
-    folders lie in them. With `labels: none` the images may lie anywhere, a flat folder of them will do, and no folder's name is
-    looked at.
+    Where the folders at the top are all named after splits (`train`, `test`, `validation` …), they are the splits, and
+    the class folders lie in them. With `labels: none` the images may lie anywhere, a flat folder of them will do, and
+    the name of the folder an image lies in is not looked at.
 
-    The images come in an order that their file names are shuffled to. It mixes the classes, so that a slice such as `train[:10%]`
-    holds all of them, and it is the same with and without labels, so that slices of one folder fit together. Files that begin
-    with a dot or do not end like an image are passed over.
+    File names decide the order, shuffled: it mixes the classes, so that a slice such as `train[:10%]` is a fair sample,
+    and it is the same with and without labels, so that slices of one folder fit together. Files that begin with a dot
+    or do not end like an image are passed over.
 
     Args:
         path: the folder.
@@ -67,7 +67,7 @@ class ImageFolder(Dataset):
 
 
 def _by_class(folder: Path) -> dict[Path, str]:
-    """Every image's class, which is the name of its folder. Raises DataError where an image or a folder does not fit."""
+    """Every image's class, which is the name of its folder. Raises DataError where an image or folder does not fit."""
     folders, loose = _listed(folder)
     if loose:
         raise DataError(
@@ -92,15 +92,21 @@ def _by_class(folder: Path) -> dict[Path, str]:
 
 def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders and the images that lie directly in a folder."""
+    _check_folder(folder)
+    items = sorted(item for item in folder.iterdir() if not _hidden(item.name))
+    folders = [item for item in items if item.is_dir()]
+    return folders, [item for item in items if _is_image(item.name) and item not in folders]
+
+
+def _check_folder(folder: Path) -> None:
     if folder.is_file():
         raise DataError(f"{folder} is a file, expected a folder of images")
     if not folder.is_dir():
         raise missing(folder)
-    items = sorted(item for item in folder.iterdir() if not _hidden(item.name))
-    return [item for item in items if item.is_dir()], [item for item in items if _is_image(item.name) and not item.is_dir()]
 
 
 def _images_under(folder: Path) -> list[Path]:
+    _check_folder(folder)
     found = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not _hidden(name)]

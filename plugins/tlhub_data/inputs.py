@@ -47,7 +47,7 @@ class ImageFiles(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: Any) -> Image:
+    def __getitem__(self, index: Any) -> Any:
         return decode(read_bytes(self.files[index]), self.where(index))
 
     def where(self, index: int) -> str:
@@ -75,7 +75,7 @@ class Column(Sequence[Any]):
 class ImageColumn(Column):
     """A column of images, as encoded bytes or as paths relative to the table's file."""
 
-    def __getitem__(self, index: Any) -> Image:
+    def __getitem__(self, index: Any) -> Any:
         value = super().__getitem__(index)
         content = _content(value)
         return decode(read_bytes(self._file(value, index)) if content is None else content, self.where(index))
@@ -92,7 +92,8 @@ class ImageColumn(Column):
             raise DataError(f"{self.where(row)} has no `{self.name}`", "fill it in, or remove the row")
         file = self.where.folder(row) / Path(path).expanduser()
         if not file.is_file():
-            raise DataError(f"{self.where(row)}: there is no file {file}", "paths count from the folder of the table's file")
+            message = f"{self.where(row)}: there is no file {file}"
+            raise DataError(message, "paths count from the folder of the table's file")
         return file
 
 
@@ -105,7 +106,7 @@ class Vectors(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Any) -> Any:
         return self.vectors[index]
 
     def digests(self) -> list[bytes]:
@@ -123,7 +124,7 @@ def decode(content: bytes, where: str) -> Image:
     try:
         image = Image.open(io.BytesIO(content), formats=_formats(content))
         image.load()
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: turning costs time even where there is nothing to turn
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: `exif_transpose` asks slowly
             ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
         unknown = isinstance(error, UnidentifiedImageError)
@@ -138,7 +139,7 @@ def _content(value: Any) -> bytes | None:
 
 
 def _formats(content: bytes) -> list[str] | None:
-    """The format by its first bytes; Pillow would try one decoder after the other, which takes longer than decoding a digit."""
+    """The format by its first bytes; Pillow tries one decoder after the other, which takes longer than decoding."""
     if content.startswith(b"\xff\xd8"):
         return ["JPEG"]
     if content.startswith(b"\x89PNG"):

@@ -13,6 +13,8 @@ from tlhub_data.table import FileTable, from_values, not_utf8
 if TYPE_CHECKING:
     import datasets
 
+_LIKE = 'write one JSON object on each line, like `{"text": "…", "label": "…"}`'
+
 
 class JsonLines(FileTable):
     """Rows of JSON Lines files: one JSON object on each line, such as `{"text": "…", "label": "positive"}`.
@@ -44,12 +46,12 @@ def _objects(file: Path) -> Iterator[dict[str, Any]]:
                     continue
                 item = json.loads(line)
                 if not isinstance(item, dict):
-                    raise DataError(f"{file}, line {number} is no JSON object", 'write one on each line, like `{"text": "…"}`')
+                    raise DataError(f"{file}, line {number} is no JSON object", _LIKE)
                 yield item
         except UnicodeDecodeError as error:
             raise not_utf8(file) from error
         except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{file}, line {number} is no JSON: {error}", "write one JSON object on each line") from error
+            raise DataError(f"{file}, line {number} is no JSON: {error}", _LIKE) from error
 
 
 def _check_kind(value: Any, kind: str, what: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 class Parquet(FileTable):
     """Rows of Parquet files, with Hugging Face's feature types (images, class names) where a file declares them.
 
-    A file is read through the cache of the `datasets` library, from which rows are then fetched as they are asked for, so that it
-    may be larger than memory. With `labels: none` the label column is neither read nor cached.
+    A file is read through the cache of the `datasets` library, from which rows are fetched as they are asked for, so
+    that it may be larger than memory. With `labels: none` the label column is neither read nor cached.
     """
 
     name = "parquet"
@@ -37,17 +39,17 @@ class Parquet(FileTable):
     def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
         import datasets
 
-        content = digests([file])[0]  # the cache would otherwise take a file of the same name and time for the same
-        shown = not datasets.are_progress_bars_disabled()
-        datasets.disable_progress_bars()
+        _check_rows(file)
+        content = hashlib.sha256(digests([file])[0].encode())  # the cache alone goes by path and time of change
         try:
-            return datasets.load_dataset(
-                "parquet",
-                name=content.replace(" ", "-") if content.isascii() else "default",
-                data_files=[str(file)],
-                columns=list(columns),
-                split="train",
-            )
+            with _quiet():
+                return datasets.load_dataset(
+                    "parquet",
+                    name=content.hexdigest(),
+                    data_files=[str(file)],
+                    columns=list(columns),
+                    split="train",
+                )
         except OSError as error:
             raise DataError(
                 f"{file} cannot be read through the cache {datasets.config.HF_DATASETS_CACHE}: {error}",
@@ -56,6 +58,26 @@ class Parquet(FileTable):
         except Exception as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise DataError(f"{file} cannot be read as Parquet: {reason}") from error
-        finally:
-            if shown:
-                datasets.enable_progress_bars()
+
+
+def _check_rows(file: Path) -> None:
+    import pyarrow.parquet as pq
+
+    if not pq.read_metadata(file).num_rows:  # which the library cannot read
+        raise DataError(f"{file} has no rows")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the `datasets` library from drawing bars and from logging errors that are told anyway."""
+    import datasets
+
+    drawn, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if drawn:
+            datasets.enable_progress_bars()

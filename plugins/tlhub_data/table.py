@@ -1,4 +1,4 @@
-"""What data sets of rows and columns have in common: which column is the input, class names, and what they are known by."""
+"""What data sets of rows and columns have in common: which column is the input, the classes, the fingerprint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from tlhub_data.inputs import Column, ImageColumn, Origin, Vectors
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa
 
 _KINDS = ("image", "text", "vector")
 _WHOLE = re.compile(r"-?[0-9]+")
@@ -41,8 +40,8 @@ class Table(Dataset):
     """A data set of rows and columns. A subclass finds the columns, and reads those it is asked for.
 
     Args:
-        image: the column of images; at most one of `image`, `text` and `vector` is given, and if none is, the column of that
-            name (or type) is taken.
+        image: the column of images; at most one of `image`, `text` and `vector` is given, and if none is, the column
+            of that name (or type) is taken.
         text: the column of texts.
         vector: the column of vectors, which are lists of numbers of one length.
         label: the column of classes, as texts or whole numbers.
@@ -51,7 +50,7 @@ class Table(Dataset):
     def __init__(self, image: str | None, text: str | None, vector: str | None, label: str) -> None:
         given = {kind: column for kind, column in zip(_KINDS, (image, text, vector), strict=True) if column is not None}
         if len(given) > 1:
-            raise SettingError(list(given)[1], f"only one of {', '.join(f'`{kind}`' for kind in given)} can be the input")
+            raise SettingError(list(given)[1], f"only one of {listed(given)} can be the input")
         for kind, column in given.items():
             if column == label:
                 raise SettingError(kind, f"the column `{column}` cannot be both the input and the label")
@@ -88,11 +87,11 @@ class Table(Dataset):
 
     @abstractmethod
     def _columns(self) -> Mapping[str, Any]:
-        """The columns by name, each with its feature type in the `datasets` library, or None where it is not declared."""
+        """The columns by name, each with its type in the `datasets` library, or None where it declares none."""
 
     @abstractmethod
     def _rows(self, split: str | None, kind: str, columns: Sequence[str]) -> Rows:
-        """The rows of a split, with these columns only; the first is the input. Raises DataError where a column is missing."""
+        """The rows of a split, with these columns only, the input first. Raises DataError where one is missing."""
 
     @cached_property
     def _input(self) -> tuple[str, str]:
@@ -106,6 +105,8 @@ class Table(Dataset):
         for kind in _KINDS:
             if kind in columns:
                 return kind, kind
+        if not columns:
+            raise DataError(f"{self._what} has no columns")
         raise DataError(
             f"{self._what} has no column named `image`, `text` or `vector`; it has {listed(columns)}",
             "say which column is the input, such as `text: " + next(iter(columns), "review") + "`",
@@ -121,8 +122,8 @@ class FileTable(Table):
     """A table in files; a subclass knows their format.
 
     Args:
-        path: a file, a pattern such as `reviews/*.csv`, or a folder. Files of a folder that are named after splits, such as
-            `train.csv` and `test.csv`, or `train-00000-of-00002.parquet`, are the splits; its other files are then passed over.
+        path: a file, a pattern such as `reviews/*.csv`, or a folder. Files of a folder that are named after splits,
+            such as `train.csv` or `test-00000-of-00002.parquet`, are the splits; its other files are then passed over.
     """
 
     suffixes: tuple[str, ...]
@@ -177,7 +178,7 @@ def joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
 
 
 def from_values(file: Path, kind: str, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> datasets.Dataset:
-    """A table in memory from the values of text formats, column by column; the first is the input, the second the label."""
+    """A table in memory from the values of text formats, column by column: the input, then perhaps the label."""
     import datasets
 
     number = datasets.List(datasets.Value("float32"))
@@ -240,7 +241,8 @@ def _inputs(rows: Rows, kind: str, name: str) -> Column | Vectors:
         return Column(rows.table, name, rows.origin)
     if kind == "image" and (text or encoded or pair):
         return ImageColumn(rows.table, name, rows.origin)
-    if kind == "vector" and (pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)):
+    numbers = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+    if kind == "vector" and numbers:
         return _vectors(rows, name)
     expected = {"text": "texts", "image": "encoded images or paths", "vector": "lists of numbers"}[kind]
     raise DataError(f"{rows.origin.names[0]}: the column `{name}` holds {type_}, expected {expected}")
@@ -256,7 +258,8 @@ def _vectors(rows: Rows, name: str) -> Vectors:
     lengths = pc.list_value_length(column).to_numpy()
     odd = np.flatnonzero(lengths != lengths[0])
     if len(odd):
-        raise DataError(f"{rows.origin(odd[0])}: `{name}` has {lengths[odd[0]]} numbers, the first row has {lengths[0]}")
+        row = int(odd[0])
+        raise DataError(f"{rows.origin(row)}: `{name}` has {lengths[row]} numbers, the first row has {lengths[0]}")
     try:
         flat = pc.cast(pc.list_flatten(column), pa.float32(), safe=False).to_numpy()
     except pa.ArrowException as error:
@@ -264,7 +267,7 @@ def _vectors(rows: Rows, name: str) -> Vectors:
     vectors = flat.reshape(len(column), -1)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
-        raise DataError(f"{rows.origin(broken[0])}: `{name}` holds a number that is missing or not finite")
+        raise DataError(f"{rows.origin(int(broken[0]))}: `{name}` holds a number that is missing or not finite")
     return Vectors(torch.from_numpy(vectors.copy()), rows.origin)
 
 
@@ -290,7 +293,7 @@ def _classes(rows: Rows, name: str) -> tuple[list[int], tuple[str, ...]]:
 def _class_texts(values: Sequence[Any], where: Any) -> list[Any]:
     """Class names as texts; None stays what it is."""
     for row, value in enumerate(values):
-        if not (value is None or isinstance(value, (str, int)) or isinstance(value, float) and value.is_integer()):
+        if not (value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer())):
             raise DataError(f"{where(row)}: the label is {value!r}, expected the name of a class or a whole number")
     return [str(int(value)) if isinstance(value, float) else value if value is None else str(value) for value in values]
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
+from torch import Tensor, nn
+
 from tlhub.backbone import Backbone
 from tlhub.errors import SettingError
 from tlhub_digitnets.preprocess import DigitPreprocess
-from torch import Tensor, nn
 
 Size = Annotated[int, Field(ge=16, le=512)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]

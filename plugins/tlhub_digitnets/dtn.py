@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tlhub_digitnets.digitnet import DigitNet, Dropout, Size, block
 from torch import nn
+
+from tlhub_digitnets.digitnet import DigitNet, Dropout, Size, block
 
 
 class DTN(DigitNet):
@@ -14,8 +15,8 @@ class DTN(DigitNet):
     Args:
         grey: whether images are read in grey, else in colour.
         size: side of the images in pixels.
-        dropout: share of the features dropped in training; of the convolutions' channels a fifth, three fifths and all of
-            it are, as in the published 0.1, 0.3 and 0.5.
+        dropout: share of the features and of the third convolution's channels dropped in training; a fifth of it is
+            dropped after the first convolution, three fifths after the second, as in the published 0.1, 0.3 and 0.5.
         weights: a `.safetensors` file to start from, saved from this network with the same settings.
     """
 

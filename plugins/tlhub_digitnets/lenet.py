@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from tlhub_digitnets.digitnet import DigitNet, Dropout, Size, block
 from torch import nn
+
+from tlhub_digitnets.digitnet import DigitNet, Dropout, Size, block
 
 
 class LeNet(DigitNet):
-    """Two convolutions and a wide linear layer: the LeNet of the domain-adaptation literature (Long et al. 2018, CDAN; TLlib).
+    """Two convolutions and a wide linear layer: the LeNet of the domain-adaptation literature, for MNIST and USPS.
 
-    Usual for MNIST and USPS. It grew from LeCun et al. 1998, "Gradient-based learning applied to document recognition".
+    As in Long et al. 2018, "Conditional adversarial domain adaptation", and in TLlib; it grew from LeCun et al. 1998.
 
     Args:
         grey: whether images are read in grey, else in colour.

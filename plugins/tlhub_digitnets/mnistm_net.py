@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from tlhub_digitnets.digitnet import DigitNet, Size, block
 from torch import nn
+
+from tlhub_digitnets.digitnet import DigitNet, Size, block
 
 
 class MNISTMNet(DigitNet):
     """Two convolutions and two linear layers: the network for MNIST to MNIST-M of Ganin et al. 2016, "DANN", figure 4a.
 
-    There the domain classifier reads the convolutions' output; here features are those of the last layer before the answer,
-    and the output of the convolutions is the layer `blocks.conv2`.
+    There the domain classifier reads the convolutions' output; here features are those of the last layer before the
+    answer, and the output of the convolutions is the layer `blocks.conv2`.
 
     Args:
         grey: whether images are read in grey, else in colour.

@@ -35,8 +35,9 @@ class Bottleneck(Head):
         super().__init__()
         self.width = outputs
         norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": None}[normalise]
-        layers = [nn.Linear(features, outputs), norm and norm(outputs), nn.ReLU(), nn.Dropout(dropout) if dropout else None]
-        self.layers = nn.Sequential(*(layer for layer in layers if layer is not None))
+        norms = [] if norm is None else [norm(outputs)]
+        drops = [nn.Dropout(dropout)] if dropout else []
+        self.layers = nn.Sequential(nn.Linear(features, outputs), *norms, nn.ReLU(), *drops)
 
     def forward(self, features: Tensor) -> Tensor:
         narrowed: Tensor = self.layers(features)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -26,7 +26,7 @@ class GradualUnfreeze(Adapter):
     """
 
     name = "gradual_unfreeze"
-    paper: ClassVar[str] = "Howard & Ruder 2018, Universal language model fine-tuning for text classification, arXiv:1801.06146"
+    paper = "Howard & Ruder 2018, Universal language model fine-tuning for text classification, arXiv:1801.06146"
     learns: Tensor
 
     def __init__(self, every: Annotated[int, Field(gt=0)] = 1) -> None:
@@ -34,8 +34,8 @@ class GradualUnfreeze(Adapter):
         self.every = every
 
     def prepare(self, run: Run) -> None:
-        # Everything stays trainable here: the optimizer is made of what is. Which parameters another adapter froze is only
-        # known when all are prepared, and must survive a checkpoint: a buffer.
+        # Everything stays trainable here: the optimizer is made of what is. Which parameters another adapter froze is
+        # only known when all are prepared, and must survive a checkpoint: a buffer.
         self.register_buffer("learns", torch.zeros(sum(map(len, run.stages)), dtype=torch.bool))
 
     def start_round(self, run: Run) -> None:

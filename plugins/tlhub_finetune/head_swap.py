@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ class HeadSwap(Adapter):
     """Replaces what follows the backbone: an optional bottleneck, and a head with one output per class.
 
     Yosinski et al. 2014 put a random last layer on a pretrained network and train it for the new task. The bottleneck
-    is that of the domain-adaptation literature (DDC, Tzeng et al. 2014, section 4: a narrow layer where domains are
+    is that of the domain-adaptation literature (DDC, Tzeng et al. 2014: a narrow layer where domains are
     aligned), with the order linear - batch norm - ReLU that the library TLlib made customary; DDC's has no
     normalisation (`normalise: none`).
 
@@ -32,7 +32,7 @@ class HeadSwap(Adapter):
     """
 
     name = "head_swap"
-    paper: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?, arXiv:1411.1792"
+    paper = "Yosinski et al. 2014, How transferable are features in deep neural networks?, arXiv:1411.1792"
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class HeadSwap(Adapter):
     ) -> None:
         super().__init__()
         if dropout and bottleneck is None:
-            raise SettingError("dropout", "`dropout` is the bottleneck's, and there is none", "give `bottleneck` a width, such as 256")
+            raise SettingError("dropout", "`dropout` is the bottleneck's, and there is none", "write `bottleneck: 256`")
         self.bottleneck, self.dropout, self.normalise = bottleneck, dropout, normalise
 
     def modify(self, run: Run) -> None:

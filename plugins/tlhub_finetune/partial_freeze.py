@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import nn
@@ -31,7 +31,7 @@ class PartialFreeze(Adapter):
     """
 
     name = "partial_freeze"
-    paper: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?, arXiv:1411.1792"
+    paper = "Yosinski et al. 2014, How transferable are features in deep neural networks?, arXiv:1411.1792"
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class PartialFreeze(Adapter):
         if (stages is None) == (names is None):
             raise SettingError(
                 "stages" if names is None else "names",
-                "`partial_freeze` takes either `stages` or `names`" + (", not both" if names else ""),
+                "`partial_freeze` takes either `stages` or `names`, one of them",
                 "write `stages: 2`, `stages: all`, or `names: [conv1.*]`",
             )
         self.stages, self.names, self.train_norms = stages, names, train_norms
@@ -53,7 +53,7 @@ class PartialFreeze(Adapter):
         kept = {id(parameter) for parameter in _norms(run.model)} if self.train_norms else set()
         run.model.freeze(parameter for parameter in chosen if id(parameter) not in kept)
         if not any(parameter.requires_grad for parameter in run.model.parameters()):
-            raise UserError("`partial_freeze` leaves nothing of the model to train", "freeze less: the head has to learn")
+            raise UserError("`partial_freeze` leaves nothing of the model to train", "freeze less: the head must learn")
 
     def _by_stages(self, run: Run) -> list[nn.Parameter]:
         number = len(run.stages) if self.stages == "all" else self.stages
@@ -68,9 +68,7 @@ class PartialFreeze(Adapter):
 
 def _by_names(model: Model, patterns: list[str]) -> list[nn.Parameter]:
     parameters = dict(model.named_parameters())
-    matches: dict[str, list[str]] = {
-        pattern: [name for name in parameters if _match(name, pattern)] for pattern in patterns
-    }
+    matches = {pattern: [name for name in parameters if _match(name, pattern)] for pattern in patterns}
     for pattern, found in matches.items():
         if not found:
             names = list(parameters)
@@ -84,7 +82,7 @@ def _match(name: str, pattern: str) -> bool:
 
 
 def _norms(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters of normalisation layers, told by their class's name since networks bring their own (timm's BatchNormAct2d)."""
+    """Parameters of normalisation layers, told by the class's name, since networks bring their own (LlamaRMSNorm)."""
     for module in model.modules():
         if "norm" in type(module).__name__.lower():
             yield from module.parameters(recurse=False)

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
+
 from tlhub.backbone import Backbone
 from tlhub.model import Model
 from tlhub_timm import native
 from tlhub_timm.create import create
 from tlhub_timm.preprocess import Augment, ImagePreprocess
 from tlhub_timm.weights import load_weights
-from torch import Tensor
 
 Size = Annotated[int, Field(ge=1)]
 Channels = tuple[float, float, float]
@@ -24,30 +25,34 @@ Channels = tuple[float, float, float]
 class TimmBackbone(Backbone):
     """Any image network of the timm library (Wightman 2019, "PyTorch Image Models"), without its classifier.
 
-    Features are what the network's own classifier would read. Images arrive as 8-bit RGB, prepared as the network's data
-    configuration says, and are normalised on the device.
+    Features are what the network's own classifier would read. Images arrive as 8-bit RGB, prepared as the network's
+    data configuration says, and are normalised on the device.
 
     Args:
         model: name of an architecture, such as `resnet50`, of an architecture with certain weights, such as
-            `resnet50.a1_in1k`, of a model on the Hugging Face Hub, `hf_hub:owner/name`, or a folder that holds one,
+            `resnet50.a1_in1k`, of a model on the Hugging Face Hub, `hf_hub:owner/name`, or of a folder that holds one,
             `local-dir:path`.
-        pretrained: whether to start from the pretrained weights of that name, fetched from the Hub where they are not cached.
-        weights: a `.safetensors` file to start from instead; nothing is downloaded then. The classifier in it is left out,
-            everything else must fit.
+        pretrained: whether to start from the pretrained weights of that name, fetched from the Hub where they are not
+            cached.
+        weights: a `.safetensors` file to start from instead; nothing is downloaded then. A classifier in it is left
+            out, everything else must fit.
         args: further arguments of the architecture, such as `drop_path_rate: 0.1`.
-        input_size: side of the images in pixels, or height and width; as the architecture wants it unless given.
+        input_size: side of the images in pixels, or height and width; as the network wants it unless given.
         mean: mean of the red, green and blue channel, where 1 is white, that the network wants subtracted.
         std: standard deviation of the channels that the network wants its input divided by.
         interpolation: how images are resized.
         crop_pct: share of the resized image's side that is kept when it is cropped to `input_size`.
         crop_mode: how an image becomes square: `center` crops its middle, `squash` distorts it, `border` pads it.
-        augment: how training images vary: `flip` mirrors half of them; `crop` also takes `input_size` pixels anywhere out of
-            an image resized to 8/7 of that (224 of 256), as is usual in domain adaptation; `resized_crop` also varies scale
-            and shape, as is usual in training from scratch (Szegedy et al. 2015); `none` shows them as in evaluation.
+        augment: how training images vary: `flip` mirrors half of them; `crop` also takes `input_size` pixels anywhere
+            out of an image resized to 8/7 of that (224 of 256), as is usual in domain adaptation; `resized_crop` also
+            varies scale and shape (Szegedy et al. 2015), as is usual in training from scratch; `none` shows them as in
+            evaluation.
     """
 
     name = "timm"
     modality = "image"
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class TimmBackbone(Backbone):
             "crop_pct": crop_pct,
             "crop_mode": crop_mode,
         }
+        self.net: Any
         self.net, self.recipe = create(model, pretrained and weights is None, args or {}, size, wanted)
         if weights is not None:
             load_weights(self.net, weights, model)
@@ -89,7 +95,7 @@ class TimmBackbone(Backbone):
         return features
 
     def stages(self) -> Sequence[Sequence[str]]:
-        """Stem, stages or transformer blocks; what follows the last block (a norm, a last convolution) belongs to it."""
+        """Stem, then stages or transformer blocks; what follows the last of them, such as a norm, belongs to it."""
         from timm.models import group_parameters
 
         if hasattr(self.net, "group_matcher"):
@@ -126,7 +132,7 @@ class TimmBackbone(Backbone):
         }
 
     def export(self, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
-        """timm's own form, where the head is one linear layer on the features, as the architecture's own classifier is."""
+        """timm's own form, where the head is one linear layer, as the architecture's own classifier is."""
         return native.export(self.net, self.recipe, model, classes, folder)
 
     def load_exported(self, model: Model, folder: Path) -> None:

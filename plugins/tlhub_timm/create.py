@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlhub.errors import SettingError, UserError
-from torch import nn
 
 OFFLINE = "give `weights` a local .safetensors file, or set `pretrained: false` to start from random weights"
+
+UNSAID = {"input_size": (3, 224, 224)}
 
 # arguments that would make something else of the network than features of an RGB image, and what to do instead
 RESERVED = {
@@ -32,8 +33,8 @@ class Recipe:
     Attributes:
         architecture: its name in timm, without the tag of pretrained weights.
         args: arguments it was made with, but for `num_classes`.
-        data: timm's data configuration: `input_size` [channels, height, width], `mean`, `std`, `interpolation`, `crop_pct`,
-            `crop_mode`.
+        data: timm's data configuration: `input_size` [channels, height, width], `mean`, `std`, `interpolation`,
+            `crop_pct`, `crop_mode`.
     """
 
     architecture: str
@@ -43,13 +44,13 @@ class Recipe:
 
 def create(
     model: str, pretrained: bool, args: Mapping[str, Any], size: tuple[int, int] | None, wanted: Mapping[str, Any]
-) -> tuple[nn.Module, Recipe]:
+) -> tuple[Any, Recipe]:
     """The network of that name, and its recipe; `size` and `wanted` override the model's own data configuration.
 
     Raises UserError where timm has no such model, or cannot make it with these arguments, or cannot fetch its weights.
     """
     import timm
-    from timm.data import resolve_data_config
+    from timm.data.config import resolve_data_config
 
     for name in args:
         if name in RESERVED:
@@ -70,7 +71,7 @@ def create(
         size = _pair(arguments["img_size"])
 
     try:
-        net: nn.Module = timm.create_model(model, pretrained=pretrained, num_classes=0, **arguments)
+        net = timm.create_model(model, pretrained=pretrained, num_classes=0, **arguments)
     except Exception as error:
         if isinstance(error, _fetch_errors()):
             raise _unfetched("the weights of ", model, error) from error
@@ -79,12 +80,13 @@ def create(
         raise SettingError("args" if args else "model", f"timm cannot make `{model}`{suffix}: {error}") from error
     overrides = {key: value for key, value in wanted.items() if value is not None}
     overrides["input_size"] = (3, *(size or config["input_size"][1:]))
-    data = resolve_data_config(overrides, pretrained_cfg=config)
+    resolve: Any = resolve_data_config
+    data = resolve(overrides, pretrained_cfg=config)
     return net, Recipe(architecture, arguments, {key: _frozen(value) for key, value in data.items()})
 
 
 def _find(model: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Name of the architecture, timm's configuration of the pretrained model, and the arguments the model was made with."""
+    """Name of the architecture, timm's configuration of the pretrained model, and the arguments it was made with."""
     from timm.models import get_pretrained_cfg, is_model, load_model_config_from_hf, split_model_name_tag
     from timm.models._hub import load_model_config_from_path
 
@@ -94,11 +96,12 @@ def _find(model: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         if not is_model(architecture):
             raise SettingError("model", f"timm has no model `{model}`", _similar(architecture))
         try:
-            return architecture, get_pretrained_cfg(model).to_dict(), {}
+            config: Any = get_pretrained_cfg(model)
+            return architecture, {**UNSAID, **(config.to_dict() if config else {})}, {}
         except RuntimeError as error:
             raise SettingError("model", f"timm has no weights `{model}`", _tags(architecture)) from error
 
-    loaders = {"hf-hub": load_model_config_from_hf, "local-dir": load_model_config_from_path}
+    loaders: dict[str, Any] = {"hf-hub": load_model_config_from_hf, "local-dir": load_model_config_from_path}
     loader = loaders.get(source.replace("_", "-"))
     if loader is None or not place:
         raise SettingError(
@@ -116,7 +119,7 @@ def _find(model: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
             "model", f"the installed timm lacks `{architecture}`, the architecture of `{model}`", "update timm"
         )
     arguments = {name: value for name, value in (arguments or {}).items() if name not in ("num_classes", "in_chans")}
-    return architecture, {"input_size": (3, 224, 224), **config}, arguments
+    return architecture, {**UNSAID, **config}, arguments
 
 
 def _fetch_errors() -> tuple[type[Exception], ...]:

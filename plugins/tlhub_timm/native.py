@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+
 from tlhub.errors import ArtifactError
 from tlhub.model import Model
 from tlhub_timm.create import Recipe
-from torch import nn
 
 
-def export(net: nn.Module, recipe: Recipe, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
+def export(net: Any, recipe: Recipe, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
     """Write `config.json` and `model.safetensors`; None where timm's own network cannot hold the model."""
     import timm
     from safetensors.torch import save_file
@@ -22,21 +23,22 @@ def export(net: nn.Module, recipe: Recipe, model: Model, classes: Sequence[str] 
     if model.neck.name != "identity" or model.head.name != "linear":
         return None
     linear: Any = model.head.linear
-    whole = timm.create_model(recipe.architecture, num_classes=linear.out_features, **recipe.args)
+    whole: Any = timm.create_model(recipe.architecture, num_classes=linear.out_features, **recipe.args)
     classifier = whole.get_classifier() if hasattr(whole, "get_classifier") else None
     if not isinstance(classifier, nn.Linear):
         return None
     name = next(name for name, module in whole.named_modules() if module is classifier)
     tensors = {**net.state_dict(), f"{name}.weight": linear.weight, f"{name}.bias": linear.bias}
-    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    if _shapes(tensors) != _shapes(whole.state_dict()):
+    # copies, because safetensors refuses tensors that share memory, as tied ones do
+    copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    if _shapes(copies) != _shapes(whole.state_dict()):
         return None  # the network was changed (adapters inside it), or its classifier is more than the linear layer
-    whole.load_state_dict(tensors)
+    whole.load_state_dict(copies)
     if not _reads_features_only(whole, classifier, recipe):
         return None
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(copies, folder / "model.safetensors", metadata={"format": "pt"})
     own = whole.pretrained_cfg
     config: dict[str, Any] = {
         "architecture": recipe.architecture,
@@ -58,7 +60,7 @@ def export(net: nn.Module, recipe: Recipe, model: Model, classes: Sequence[str] 
     return "timm"
 
 
-def load(net: nn.Module, model: Model, folder: Path) -> None:
+def load(net: Any, model: Model, folder: Path) -> None:
     """Fill `net` and the linear head of `model` from what `export` wrote."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -81,9 +83,9 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 @torch.inference_mode()
-def _reads_features_only(whole: nn.Module, classifier: nn.Module, recipe: Recipe) -> bool:
+def _reads_features_only(whole: Any, classifier: nn.Module, recipe: Recipe) -> bool:
     """Whether the network's answer is its classifier on its features, for which the adapted head stands in."""
-    network: Any = whole.eval()
+    whole.eval()
     images = torch.rand(1, *recipe.data["input_size"], generator=torch.Generator().manual_seed(0))
-    features = network.forward_head(network.forward_features(images), pre_logits=True)
-    return torch.allclose(network(images), classifier(features), rtol=1e-4, atol=1e-4)
+    features = whole.forward_head(whole.forward_features(images), pre_logits=True)
+    return torch.allclose(whole(images), classifier(features), rtol=1e-4, atol=1e-4)

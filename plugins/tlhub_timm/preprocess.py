@@ -51,8 +51,7 @@ def _rgb(image: Any) -> Any:
 @lru_cache(maxsize=8)
 def _transform(how: ImagePreprocess) -> Callable[[Any], Tensor]:
     """The transform of a preprocessing; kept here and not in it, so that it stays small to send to worker processes."""
-    from timm.data import create_transform
-    from timm.data.transforms import MaybePILToTensor, str_to_interp_mode
+    from timm.data.transforms_factory import create_transform
     from torchvision import transforms
 
     def create(**more: Any) -> Any:
@@ -62,16 +61,16 @@ def _transform(how: ImagePreprocess) -> Callable[[Any], Tensor]:
         return create(is_training=True, color_jitter=None)  # type: ignore[no-any-return]
     if how.augment == "crop":
         larger = [round(side * 8 / 7) for side in how.size]
-        return transforms.Compose(  # type: ignore[no-any-return]
-            [
-                transforms.Resize(
-                    larger if how.crop_mode == "squash" else min(larger), str_to_interp_mode(how.interpolation)
-                ),
-                transforms.RandomCrop(how.size, pad_if_needed=True),
-                transforms.RandomHorizontalFlip(),
-                MaybePILToTensor(),
-            ]
-        )
+        steps = [
+            transforms.Resize(
+                larger if how.crop_mode == "squash" else min(larger),
+                transforms.InterpolationMode(how.interpolation),
+            ),
+            transforms.RandomCrop(how.size, pad_if_needed=True),
+            transforms.RandomHorizontalFlip(),
+            transforms.PILToTensor(),
+        ]
+        return transforms.Compose(steps)  # type: ignore[no-any-return]
     colours = {} if how.fill is None else {"mean": how.fill}
     plain = create(crop_pct=how.crop_pct, crop_mode=how.crop_mode, **colours)
     if how.augment == "flip":

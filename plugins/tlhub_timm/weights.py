@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from tlhub.errors import SettingError
-from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
 
 
-def load_weights(net: nn.Module, path: str, model: str) -> None:
-    """Fill `net` from a safetensors file. Raises SettingError where a tensor is missing, unknown, or of another shape."""
+def load_weights(net: Any, path: str, model: str) -> None:
+    """Fill `net` from a safetensors file. Raises SettingError where a tensor is missing, unknown, or misshapen."""
     state = _without_classifier(net, _read(path))
     problem = _misfit(net, state)
     if problem:
@@ -44,13 +46,13 @@ def _read(path: str) -> State:
     return state
 
 
-def _without_classifier(net: nn.Module, state: State) -> State:
+def _without_classifier(net: Any, state: State) -> State:
     names = net.pretrained_cfg.get("classifier") or ()
     names = (names,) if isinstance(names, str) else tuple(names)
     return {key: value for key, value in state.items() if not key.startswith(tuple(f"{name}." for name in names))}
 
 
-def _converted(net: nn.Module, state: State) -> State:
+def _converted(net: Any, state: State) -> State:
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return state
@@ -61,7 +63,7 @@ def _converted(net: nn.Module, state: State) -> State:
     return converted
 
 
-def _misfit(net: nn.Module, state: State) -> str:
+def _misfit(net: Any, state: State) -> str:
     """What keeps the weights from fitting, or nothing."""
     own = net.state_dict()
     # a counter that files of other frameworks lack, and that nothing of ours reads

@@ -21,7 +21,7 @@ from tlhub.randomness import seed_all
 from tlhub.run import Run, open_data
 from tlhub.settings import describe
 from tlhub.testing.toys import toy_catalog, toy_manifest
-from tlhub.train import Interrupted, train
+from tlhub.train import train
 from tlhub.watch import Watch
 
 
@@ -244,26 +244,20 @@ class AdapterContract(_Contract):
         assert any(getattr(kind, moment) is not getattr(Adapter, moment) for moment in moments)
 
 
-class _Stop(Watch):
-    """Interrupts the training once a number of steps is done."""
+class _KilledError(Exception):
+    """Stands for whatever ends a training between two steps."""
 
 
 def _train_until(run: Run, stop: int, folder: Path) -> None:
     """Train until `stop` steps are done, then leave as a kill would: with the checkpoints alone."""
-    import signal
 
-    class StopAt(Watch):
-        def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
+    class Killer(Watch):
+        def step(self, done: int) -> None:
             if done >= stop:
-                signal.raise_signal(signal.SIGTERM)
+                raise _KilledError
 
-    import tlhub.train as loop
-
-    shown, loop.SHOW_SECONDS = loop.SHOW_SECONDS, 0.0
     try:
-        train(run, Checkpoints(folder), StopAt())
-    except Interrupted:
+        train(run, Checkpoints(folder), Killer())
+    except _KilledError:
         return
-    finally:
-        loop.SHOW_SECONDS = shown
     raise AssertionError("training was not stopped")

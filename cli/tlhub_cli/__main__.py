@@ -1,0 +1,7 @@
+"""`python -m tlhub_cli` is `tlhub`."""
+
+from __future__ import annotations
+
+from tlhub_cli.main import main
+
+main()

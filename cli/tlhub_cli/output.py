@@ -1,0 +1,433 @@
+"""Everything the commands print.
+
+Names that come from users, files and plugins are shown as they are: nothing in them is taken for markup, and control
+characters are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from tlhub.diagnostics import escaped, render
+from tlhub.watch import Watch
+
+if TYPE_CHECKING:
+    from tlhub.adaptation import Row
+    from tlhub.catalog import Entry
+    from tlhub.diagnostics import Problem
+    from tlhub.settings import Description
+
+LINE_SECONDS = 10.0
+"""How often training prints a line where there is no terminal to draw a bar on."""
+
+EPOCH_LINES = 10
+"""How many epochs of a training get a line there, however short they are."""
+
+_UNBOUNDED = 10_000  # columns where there is no terminal: a line is what a program such as grep wants
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def _console(stderr: bool) -> _Console:
+    console = _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBOUNDED
+    return console
+
+
+_OUT, _ERR = _console(stderr=False), _console(stderr=True)
+
+
+def screen(as_json: bool) -> Console:
+    """Where people read: the standard output, unless that is for JSON."""
+    return _ERR if as_json else _OUT
+
+
+def facts(value: Any) -> None:
+    """JSON on the standard output; numbers that are not finite, which JSON lacks, are null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# Errors
+
+
+def error(message: str, hint: str | None = None) -> None:
+    """Something the user can mend."""
+    _fault("error: " + _indented(message) + ("" if hint is None else f"\n  help: {_indented(hint)}"))
+
+
+def problems(found: Sequence[Problem]) -> None:
+    """Everything that is wrong with a file, each at its place."""
+    _fault(render(found) + (f"\n\n{len(found)} problems" if len(found) > 1 else ""))
+
+
+def interrupted(again: str | None) -> None:
+    """The user stopped the command; `again` continues it."""
+    _fault("interrupted" if again is None else f"interrupted; continue with: {escaped(again)}")
+
+
+def bug(what: str, where: str, version: str) -> None:
+    """A mistake of ours, or of a plugin."""
+    _fault(
+        f"error: this is a bug in tlhub or in a plugin: {_indented(what)}\n  raised in {escaped(where)}\n"
+        f"  help: please report it with the command, tlhub's version ({version}), and what it says with --debug"
+    )
+
+
+def _fault(message: str) -> None:
+    text = Text(message)
+    text.highlight_regex(r"\berror:", "bold red")
+    text.highlight_regex(r"(?m)^ *=? *help:", "bold cyan")
+    text.highlight_regex(r"(?m)^ *\| *\^+$", "bold red")
+    _ERR.print(text, soft_wrap=True)
+
+
+def _indented(text: str) -> str:
+    return "\n  ".join(escaped(line) for line in text.splitlines())
+
+
+# Facts
+
+
+def fine(name: str, summary: str) -> None:
+    """A manifest without a problem."""
+    _OUT.print(Text.assemble((escaped(name), "bold"), " is fine: ", escaped(summary)))
+
+
+def fields(console: Console, named: Mapping[str, Sequence[str]]) -> None:
+    """Lines under a name each."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, lines in named.items():
+        for number, line in enumerate(lines):
+            grid.add_row("" if number else name, escaped(line))
+    _show(console, grid)
+
+
+def component(part: Mapping[str, Any]) -> str:
+    """A part of a manifest in one line: its name, and the settings that have a value."""
+    settings = [f"{key}: {_yaml(value)}" for key, value in part.items() if key != "use" and value is not None]
+    if "use" not in part:
+        return ", ".join(settings)
+    return str(part["use"]) + (f" ({', '.join(settings)})" if settings else "")
+
+
+def parameters(composed: Mapping[str, Any]) -> str:
+    """How many parameters there are, and how many are trained."""
+    total, trained = composed["parameters"], composed["trainable"]
+    return f"{total:,}, {'all' if trained == total else f'{trained:,} of them'} trained"
+
+
+def classes(names: Sequence[str]) -> str:
+    """How many classes there are, and the first of them."""
+    more = f" and {len(names) - 12:,} more" if len(names) > 12 else ""
+    return f"{len(names):,}: {', '.join(names[:12])}{more}" if names else "none"
+
+
+def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
+    """Every model's score on every data set."""
+    if not rows:
+        return
+    further = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    table = _table("scored on", "examples", "model", metric, "95 % interval", *further)
+    domains = list(dict.fromkeys(row.domain for row in rows))
+    for row in sorted(rows, key=lambda row: domains.index(row.domain)):
+        score = row.score
+        spread = f"{_number(score.low)} – {_number(score.high)}"
+        others = [_number(row.metrics[name]) if name in row.metrics else "" for name in further]
+        cells = [row.domain, f"{score.examples:,}", row.model, _number(score.value), spread, *others]
+        table.add_row(*map(escaped, cells), style="bold" if row.model == "adapted" else "")
+    console.print()
+    _show(console, table)
+
+
+def outcome(console: Console, sentence: str, verdict: str | None) -> None:
+    """The result in plain words."""
+    console.print()
+    console.print(escaped(sentence), style=_VERDICTS.get(verdict or "", ""))
+
+
+def written(console: Console, path: object) -> None:
+    """Where the command's work is."""
+    console.print(Text.assemble("Written to ", (escaped(str(path)), "bold")), soft_wrap=True)
+
+
+def answers(told: Sequence[Mapping[str, Any]]) -> None:
+    """One line for every file: the file, and what the model says of it."""
+    width = max((len(escaped(answer["file"])) for answer in told), default=0)
+    for answer in told:
+        said = [
+            _number(value) if isinstance(value, float) else str(value) for key, value in answer.items() if key != "file"
+        ]
+        _OUT.print(f"{escaped(answer['file']):<{width}}  {'  '.join(map(escaped, said))}", soft_wrap=True)
+
+
+def files(console: Console, sizes: Mapping[str, int]) -> None:
+    """The files of a folder."""
+    table = _table("file", "bytes")
+    for name, size in sizes.items():
+        table.add_row(escaped(name), f"{size:,}")
+    console.print()
+    _show(console, table)
+
+
+def components(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """Every component and who offers it."""
+    table = _table("kind", "name", "what it is", "plugin", "from")
+    for each in found:
+        provider = " ".join(filter(None, (each["distribution"], each["version"])))
+        table.add_row(*map(escaped, (each["kind"], each["name"], each["summary"], each["plugin"], provider)))
+    _show(console, table)
+
+
+def broken(console: Console, plugins: Sequence[Mapping[str, Any]]) -> None:
+    """The plugins that are set aside."""
+    console.print()
+    console.print("These plugins were set aside; everything else works without them:", style="yellow")
+    for each in plugins:
+        provider = " ".join(filter(None, (each["distribution"], each["version"])))
+        console.print(Text(f"  {escaped(each['name'])} ({escaped(provider)}): {_indented(each['reason'])}"))
+
+
+def described(console: Console, entry: Entry, description: Description) -> None:
+    """A component: what its author says, and its settings."""
+    kind = "data set" if entry.kind == "datasets" else entry.kind.removesuffix("s")
+    provider = " ".join(filter(None, (entry.distribution, entry.version)))
+    of = f"a {kind}" if kind[0] not in "aeiou" else f"an {kind}"
+    console.print(
+        Text.assemble((escaped(entry.name), "bold"), f", {of} of the plugin {escaped(entry.plugin)} ({provider})")
+    )
+    console.print()
+    for paragraph in description.text.partition("\nArgs:")[0].strip().split("\n\n"):
+        console.print(escaped(" ".join(paragraph.split())))
+        console.print()
+    known = {
+        "paper": [description.paper] if description.paper else [],
+        "needs": [", ".join(description.needs)] if description.needs else [],
+        "for": [", ".join(description.modalities)] if description.modalities else [],
+    }
+    if any(known.values()):
+        fields(console, known)
+        console.print()
+    if not description.settings:
+        console.print("It has no settings.")
+        return
+    table = _table("setting", "type", "default", "meaning")
+    for each in description.settings:
+        default = "required" if each.required else _yaml(each.default)
+        table.add_row(*map(escaped, (each.name, each.type, default, each.description)))
+    _show(console, table)
+
+
+def snippet(console: Console, title: str, text: str) -> None:
+    """Lines to copy."""
+    console.print()
+    console.print(title)
+    for line in text.splitlines():
+        console.print(Text(f"  {escaped(line)}", "cyan"), soft_wrap=True)
+
+
+def next_steps(console: Console, commands: Mapping[str, str]) -> None:
+    """What to do next."""
+    console.print()
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="cyan", overflow="fold")
+    grid.add_column(style="dim")
+    for command, what in commands.items():
+        grid.add_row(f"  {escaped(command)}", what)
+    console.print("Next:")
+    _show(console, grid)
+
+
+def notes(texts: Sequence[str]) -> None:
+    """What the user should know."""
+    for text in texts:
+        _note(_OUT, text)
+
+
+def _note(console: Console, text: str) -> None:
+    console.print(Text.assemble(("note: ", "bold yellow"), escaped(text)))
+
+
+def _show(console: Console, table: Table) -> None:
+    """Print a table, without the spaces that fill its last column where there is no terminal."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _table(*headers: str) -> Table:
+    return Table(
+        *(Column(header, overflow="fold") for header in headers), box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
+    )
+
+
+def _yaml(value: Any) -> str:
+    """A setting's value as one would write it in a manifest."""
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _number(value: float) -> str:
+    """A share in percent; any other number in three digits."""
+    return f"{100 * value:.1f} %" if 0 <= value <= 1 else f"{value:.3g}"
+
+
+_VERDICTS = {"helped": "bold green", "no evidence": "bold yellow", "hurt": "bold red"}
+
+
+# Training
+
+
+def watch(console: Console) -> Watch:
+    """What a run tells, on the screen: a bar on a terminal, a line now and then elsewhere."""
+    return _Bar(console) if console.is_terminal else _Lines(console)
+
+
+class _Screen(Watch):
+    """What both kinds of screen show, and how fast training goes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.epochs = 1
+        self.title = ""
+        self.steps = self.done = self.first = 0
+        self.began = 0.0
+        self.rate = 0.0
+        self.terms = ""
+
+    def composed(self, facts: Mapping[str, Any]) -> None:
+        self.epochs = facts["epochs"]
+        fields(
+            self.console,
+            {
+                "backbone": [component(facts["backbone"])],
+                "parameters": [parameters(facts)],
+                "classes": [classes(facts["classes"])],
+                "examples": [", ".join(f"{name} {count:,}" for name, count in facts["examples"].items())],
+                "adapters": [component(part) for part in facts["adapters"]] or ["none"],
+                "training": [f"{facts['epochs']:,} epochs, {facts['steps']:,} steps, on {facts['device']}"],
+            },
+        )
+        self.console.print()
+
+    def note(self, text: str) -> None:
+        _note(self.console, text)
+
+    def started(self, title: str, steps: int, done: int) -> None:
+        self.title, self.steps, self.first, self.done = title, steps, done, done
+        self.began, self.rate, self.terms = time.monotonic(), 0.0, ""
+        if done:
+            self.console.print(f"{title}: continues after step {done:,} of {steps:,}")
+
+    def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
+        self.rate = (done - self.first) * rows / max(time.monotonic() - self.began, 1e-9)
+        self._advance(done, terms)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        per_epoch = row["step"] // (row["epoch"] + 1)
+        chosen = {"selection": row["selection"]} if "selection" in row else {}
+        self.rate = row["examples_per_second"]
+        self._advance((row["round"] * self.epochs + row["epoch"] + 1) * per_epoch, {**row["loss"], **chosen})
+
+    def _advance(self, done: int, terms: Mapping[str, float]) -> None:
+        self.done = done
+        shown = (f"{name} {value:.3g}" for name, value in terms.items() if name != "gradient")
+        self.terms = escaped(" · ".join(shown))
+
+
+class _Bar(_Screen):
+    """One line that changes, on a terminal."""
+
+    bar: Progress | None = None
+
+    def started(self, title: str, steps: int, done: int) -> None:
+        super().started(title, steps, done)
+        self.bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            _Rate(self),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[terms]}", markup=False, table_column=Column(overflow="fold")),
+            console=self.console,
+            expand=False,
+        )
+        self.task = self.bar.add_task(title, total=steps, completed=done, terms="")
+        self.bar.start()
+
+    def stopped(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _advance(self, done: int, terms: Mapping[str, float]) -> None:
+        super()._advance(done, terms)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, terms=self.terms)
+
+
+class _Rate(ProgressColumn):
+    """Examples a second."""
+
+    def __init__(self, screen: _Screen) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.screen = screen
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{self.screen.rate:,.0f}/s" if self.screen.rate else "", "dim")
+
+
+class _Lines(_Screen):
+    """A line every few seconds and at the ends of some epochs, where nothing can be drawn over."""
+
+    def started(self, title: str, steps: int, done: int) -> None:
+        super().started(title, steps, done)
+        self.told_at = time.monotonic()
+        self.told = EPOCH_LINES * done // steps
+
+    def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
+        super().progress(done, rows, terms)
+        if time.monotonic() - self.told_at >= LINE_SECONDS:
+            self._tell()
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        super().epoch(row)
+        if EPOCH_LINES * self.done // self.steps > self.told:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.told_at = time.monotonic()
+        self.told = EPOCH_LINES * self.done // self.steps
+        left = (self.steps - self.done) * (self.told_at - self.began) / max(1, self.done - self.first)
+        self.console.print(
+            f"{self.title}: step {self.done:,} of {self.steps:,}, {self.rate:,.0f} examples/s, "
+            f"{int(left) // 60}:{int(left) % 60:02} left · {self.terms}",
+            soft_wrap=True,
+        )

@@ -1,0 +1,64 @@
+"""`tlhub show`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tlhub_cli import output
+from tlhub_cli.options import Folder, Json
+
+
+def show(folder: Folder, json: Json = False) -> None:
+    """Show what an adapted model is: its parts, what it was trained on, its scores, its files, and how to load it."""
+    from tlhub.adaptation import result_of
+    from tlhub.artifact import RECORD, read_record
+
+    record = read_record(folder)
+    sizes = {name: (folder / name).stat().st_size for name in [*record["files"], RECORD] if (folder / name).is_file()}
+    if json:
+        output.facts({"folder": str(folder), **record, "sizes": sizes})
+        return
+    screen = output.screen(json)
+    output.fields(screen, _fields(folder, record))
+    if "result" in record:
+        result = result_of(folder, record)
+        output.results(screen, result.metric, result.rows)
+        output.outcome(screen, result.sentence, None if result.comparison is None else result.comparison.outcome)
+    else:
+        output.outcome(screen, "It was not scored: its adaptation was interrupted before that.", None)
+    output.files(screen, sizes)
+    output.snippet(screen, "In Python:", _loading(folder, record))
+
+
+def _fields(folder: Path, record: dict[str, Any]) -> dict[str, list[str]]:
+    """What the record says, by the name of each field."""
+    composed, manifest = record["composed"], record["manifest"]
+    parts = {role: output.component(record[role]) for role in ("backbone", "neck", "head", "task")}
+    roles = ("source", "target", "evaluate")
+    domains = [f"{role}: {output.component(part)}" for role in roles for part in manifest.get(role, [])]
+    data = [
+        f"{key}: {known['examples']} examples, {known['fingerprint'][:16]}" for key, known in record["data"].items()
+    ]
+    return {
+        "folder": [str(folder)],
+        "form": ["timm's own" if record["form"] == "timm" else record["form"]],
+        **{role: [text] for role, text in parts.items()},
+        "parameters": [output.parameters(composed)],
+        "classes": [output.classes(record["classes"] or [])],
+        "data": domains,
+        "fingerprints": data,
+        "adapters": [output.component(part) for part in manifest.get("adapters", [])] or ["none"],
+        "training": [output.component(manifest["train"])],
+        "versions": [", ".join(f"{name} {version}" for name, version in record["versions"].items())],
+    }
+
+
+def _loading(folder: Path, record: dict[str, Any]) -> str:
+    """Python that loads the model."""
+    lines = ["import tlhub", f"model = tlhub.load({str(folder)!r})"]
+    if record["modality"] == "image":
+        lines.append('model.predict(["photo.jpg"])')
+    if record["form"] == "timm":
+        lines += ["", "import timm", f"network = timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)"]
+    return "\n".join(lines)

@@ -1,0 +1,24 @@
+"""A tlhub plugin: what it offers. The classes are imported when they are asked for, so that listing plugins stays quick."""
+
+from tlhub import hookimpl
+
+
+@hookimpl
+def tlhub_backbones():
+    from tlhub_moments.average_pool import AveragePool
+
+    return [AveragePool]
+
+
+@hookimpl
+def tlhub_adapters():
+    from tlhub_moments.moments import Moments
+
+    return [Moments]
+
+
+@hookimpl
+def tlhub_datasets():
+    from tlhub_moments.rings import Rings
+
+    return [Rings]

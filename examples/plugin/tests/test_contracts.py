@@ -1,0 +1,16 @@
+from tlhub.testing import AdapterContract, BackboneContract, DatasetContract
+from tlhub_moments.average_pool import AveragePool
+from tlhub_moments.moments import Moments
+from tlhub_moments.rings import Rings
+
+
+class TestAveragePool(BackboneContract):
+    component = AveragePool
+
+
+class TestMoments(AdapterContract):
+    component = Moments
+
+
+class TestRings(DatasetContract):
+    component = Rings

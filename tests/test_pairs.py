@@ -1,0 +1,76 @@
+"""Adapters compose: every ordered pair trains together, is saved, and loads to the same logits."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tlhub import manifest as manifests
+from tlhub.artifact import load, save
+from tlhub.catalog import Catalog
+from tlhub.checkpoint import Checkpoints
+from tlhub.run import Run, open_data
+from tlhub.testing import toy_catalog, toy_manifest
+from tlhub.train import train
+from tlhub.watch import Watch
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "head_swap": {"bottleneck": 6},
+    "partial_freeze": {"stages": 1},
+    "gradual_unfreeze": {},
+    "mmd": {},
+    "dann": {"hidden": 8},
+}
+PAIRS = list(itertools.permutations(SETTINGS, 2))
+
+
+def trained(adapters: list[dict[str, Any]], folder: Path, **settings: Any) -> tuple[Run, list[dict[str, Any]]]:
+    """A run of these adapters on the toys, trained and saved in `folder`."""
+    catalog = toy_catalog()
+    loaded = manifests.from_dict(toy_manifest(adapters, **settings), catalog=catalog)
+    run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+    history = train(run, Checkpoints(folder / "checkpoints"), Watch())
+    save(run, folder, history)
+    return run, history
+
+
+def assert_loads_alike(run: Run, folder: Path) -> None:
+    images = [run.sources[0].raw(number) for number in range(6)]
+    preprocess = run.model.backbone.preprocess(train=False)
+    with torch.inference_mode():
+        expected = run.model.eval()(torch.stack([preprocess(image) for image in images]))
+    assert torch.equal(load(folder, "cpu", toy_catalog()).logits(images), expected)
+
+
+def test_every_installed_adapter_is_paired() -> None:
+    assert set(SETTINGS) == {entry.name for entry in Catalog.installed().entries("adapters")}
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=[f"{first}+{second}" for first, second in PAIRS])
+def test_a_pair_trains_and_loads(first: str, second: str, tmp_path: Path) -> None:
+    adapters = [{"use": name, **SETTINGS[name]} for name in (first, second)]
+    run, history = trained(adapters, tmp_path, epochs=2, steps_per_epoch=2)
+    assert len(history) == 2
+    assert_loads_alike(run, tmp_path)
+
+
+def test_four_adapters_in_one_manifest(tmp_path: Path) -> None:
+    """partial_freeze + head_swap + mmd + dann: each term is logged, and what is frozen stays bit for bit, statistics too."""
+    adapters = [{"use": name, **SETTINGS[name]} for name in ("partial_freeze", "head_swap", "mmd", "dann")]
+    catalog = toy_catalog()
+    loaded = manifests.from_dict(toy_manifest(adapters, weight_decay=0.1, optimizer="sgd"), catalog=catalog)
+    run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+    frozen = {name: value.clone() for name, value in run.model.backbone.conv1.state_dict().items()}
+    learned = {name: value.clone() for name, value in run.model.backbone.conv2.state_dict().items()}
+    history = train(run, Checkpoints(tmp_path / "checkpoints"), Watch())
+    save(run, tmp_path, history)
+    assert {"task", "mmd", "dann"} <= set(history[-1]["loss"])
+    assert all(history[-1]["loss"][term] != 0 for term in ("task", "mmd", "dann"))
+    assert "1.running_mean" in frozen
+    for name, value in frozen.items():
+        assert torch.equal(run.model.backbone.conv1.state_dict()[name], value), name
+    assert not torch.equal(run.model.backbone.conv2.state_dict()["1.running_mean"], learned["1.running_mean"])
+    assert_loads_alike(run, tmp_path)
