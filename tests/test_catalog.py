@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifests import plugin
 
+from tests.manifests import plugin
 from tlhub import hookspecs
 from tlhub.adapter import Adapter
 from tlhub.catalog import KINDS, Catalog

@@ -179,7 +179,7 @@ class TestParquetWithFeatures:
     def test_worker_processes_decode(self, digits: Path) -> None:
         inputs = Parquet(str(digits)).open("train", labels=False).inputs
         inputs[0]  # read here first, so that what the workers inherit is in use
-        loader = DataLoader(inputs, batch_size=1, num_workers=2, collate_fn=_size)  # type: ignore[arg-type]
+        loader: DataLoader[Any] = DataLoader(inputs, batch_size=1, num_workers=2, collate_fn=_size)  # type: ignore[arg-type]
         assert list(loader) == [(4, 4)] * 3
 
     def test_a_corrupt_image_is_named_by_its_row(self, digits: Path) -> None:

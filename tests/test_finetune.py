@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import make_run, state, train_run
 from torch import Tensor, nn
 
+from tests.tiny import make_run, state, train_run
 from tlhub.errors import SettingError, UserError
 from tlhub.run import Run
 from tlhub.watch import Watch

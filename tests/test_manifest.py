@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from manifests import plugin
 
+from tests.manifests import plugin
 from tlhub import manifest
 from tlhub.catalog import Catalog
 from tlhub.errors import ManifestError

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from manifests import plugin
 
+from tests.manifests import plugin
 from tlhub import manifest
 from tlhub.catalog import Catalog
 from tlhub.diagnostics import Problem

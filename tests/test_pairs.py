@@ -12,6 +12,7 @@ from tlhub import manifest as manifests
 from tlhub.artifact import load, save
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
+from tlhub.measure import to_device
 from tlhub.run import Run, open_data
 from tlhub.testing import toy_catalog, toy_manifest
 from tlhub.train import train
@@ -41,7 +42,7 @@ def assert_loads_alike(run: Run, folder: Path) -> None:
     images = [run.sources[0].raw(number) for number in range(6)]
     preprocess = run.model.backbone.preprocess(train=False)
     with torch.inference_mode():
-        expected = run.model.eval()(torch.stack([preprocess(image) for image in images]))
+        expected = run.model.eval()(to_device(torch.stack([preprocess(image) for image in images]), run.device))
     assert torch.equal(load(folder, "cpu", toy_catalog()).logits(images), expected)
 
 

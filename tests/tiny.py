@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,8 @@ def tlhub_datasets() -> list[type]:
 
 def make_run(*adapters: dict[str, Any], **settings: Any) -> Run:
     """A run of these adapters on the two domains of stripes, ready to be trained."""
-    catalog = Catalog(
-        {"tiny": __import__(__name__), "basics": tlhub_basics, "finetune": tlhub_finetune, "alignment": tlhub_alignment}
-    )
+    plugins = {"basics": tlhub_basics, "finetune": tlhub_finetune, "alignment": tlhub_alignment}
+    catalog = Catalog({"tiny": sys.modules[__name__], **plugins})
     assert not catalog.broken, catalog.broken
     content = {
         "backbone": {"use": "tinynet"},

@@ -15,6 +15,7 @@ import torch
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import sha256, sync, write_atomically
 from tlhub.errors import ArtifactError
+from tlhub.measure import to_device
 from tlhub.model import Model
 from tlhub.task import Task
 from torch import Tensor
@@ -125,8 +126,7 @@ class Adapted:
             for start in range(0, len(inputs), batch):
                 examples = [self._preprocess(self._read(raw)) for raw in inputs[start : start + batch]]
                 collated = self.model.backbone.collate(examples)
-                on_device = collated.to(self.device) if isinstance(collated, Tensor) else collated
-                found.append(self.model(on_device).float().cpu())
+                found.append(self.model(to_device(collated, self.device)).float().cpu())
         return torch.cat(found)
 
     def predict(self, inputs: Sequence[Any], batch: int = 64) -> list[dict[str, object]]:
@@ -171,4 +171,6 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
     else:
         model.backbone.load_exported(model, folder)
     where = pick_device(device)
+    if where.type != "mps":  # as in training, so that logits are the same to the last bit
+        model.to(memory_format=torch.channels_last)
     return Adapted(folder, record, model.to(where).eval(), made["task"], where)

@@ -154,7 +154,7 @@ def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Dom
     """
     show = part.labels != "none"
     names = dataset.splits()
-    wanted = part.split or _default_split(names, role)
+    wanted = part.split or _default_split(names, role, key)
     opened: dict[str | None, Examples] = {}
     first_row: dict[str | None, int] = {}
     chunks: list[Tensor] = []
@@ -221,11 +221,19 @@ class _Rows(Sequence[Any]):
         return part.where(row)
 
 
-def _default_split(names: Sequence[str], role: Role) -> str:
+EVALUATION_SPLITS = ("test", "validation", "valid", "val", "dev", "eval")
+
+
+def _default_split(names: Sequence[str], role: Role, key: str) -> str:
+    """The split a part means that names none. Raises DataError where scoring would guess."""
     if not names:
         return "all"
-    wanted = "test" if role == "evaluate" else "train"
-    return wanted if wanted in names else names[0]
+    if role == "evaluate":
+        wanted = next((name for name in EVALUATION_SPLITS if name in names), None)
+        if wanted is None:
+            raise DataError(f"`{key}` does not say which split to score on", f"add `split:`; there is {', '.join(names)}")
+        return wanted
+    return "train" if "train" in names else names[0]
 
 
 def _labels_of(

@@ -39,7 +39,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(**arguments)
             sys.stdout.flush()
-        except typer.Exit:
+        except (typer.Exit, SystemExit):
             raise
         except BaseException as error:
             code = _explain(error, resumable="resume" in arguments)

@@ -48,19 +48,26 @@ def init(
         raise UserError(f"{out} is there already", "choose another name with --out, or overwrite it with --force")
     if path is None and (target or evaluate):
         raise UserError("there is no labelled data to learn from", "name it first: `tlhub init PATH --target …`")
+    if not out.parent.is_dir():
+        raise UserError(f"there is no folder {out.parent}", "make it first, or choose another name with --out")
+    parts = _digits() if path is None else _parts(path, target, evaluate)
     from tlhub.catalog import Catalog
 
     catalog = Catalog.installed()
-    parts = _digits() if path is None else _parts(catalog, path, target, evaluate)
+    if parts["source"] == parts.get("evaluate"):
+        parts["source"]["split"], parts["evaluate"]["split"] = _split(catalog, parts["source"])
     domains = _opened(catalog, parts)
     smallest = min(len(domain) for role, domain in domains.items() if role != "evaluate")
     parts["train"]["batch"] = 2 ** (min(BATCH, smallest).bit_length() - 1)
-    remarks = [*_missing(catalog, parts), *_differing(domains)]
+    missing = _missing(catalog, parts)
+    remarks = [*missing, *_differing(domains)]
     out.write_text(_written(parts, domains, remarks, str(out)), encoding="utf-8")
     output.notes(remarks)
     output.written(output.screen(False), out)
     name = shlex.quote(str(out))
-    steps = {f"tlhub check {name}": "check it, after you changed it", f"tlhub adapt {name}": "do what it says"}
+    steps = {f"tlhub check {name}": "check it, after you changed it"}
+    if not missing:
+        steps[f"tlhub adapt {name}"] = "do what it says"
     output.next_steps(output.screen(False), steps)
 
 
@@ -76,25 +83,23 @@ def _digits() -> Parts:
     }
 
 
-def _parts(catalog: Catalog, path: Path, target: Path | None, evaluate: Path | None) -> Parts:
+def _parts(path: Path, target: Path | None, evaluate: Path | None) -> Parts:
     """The parts of a manifest for the user's data. Raises UserError where it is not understood."""
     modality, source = tables.guess(path)
-    of_role = {
-        role: tables.guess(other, source)[1] for role, other in (("target", target), ("evaluate", evaluate)) if other
-    }
+    of_role = {}
+    for role, other in (("target", target), ("evaluate", evaluate)):
+        if other is not None:
+            theirs, of_role[role] = tables.guess(other, source)
+            if theirs != modality:
+                raise UserError(f"{path} holds {modality}s, {other} holds {theirs}s", "name two of one kind")
     if not of_role:
         of_role["evaluate"] = dict(source)
-        source["split"], of_role["evaluate"]["split"] = _split(catalog, source)
     return {
         "backbone": dict(_BACKBONES[modality]),
         "source": source,
         **of_role,
         **({"adapters": [{"use": "mmd"}]} if target else {}),
-        "train": {
-            "epochs": 10,
-            "batch": BATCH,
-            "lr": 0.001,
-        },
+        "train": {"epochs": 10, "batch": BATCH, "lr": 0.001},
     }
 
 

@@ -371,7 +371,7 @@ class _Bar(_Screen):
         super().started(title, steps, done)
         self.bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             _Rate(self),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),

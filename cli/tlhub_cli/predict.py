@@ -30,6 +30,7 @@ def predict(
 
     A file that cannot be read is named at the end; the others are answered all the same.
     """
+    found = _expanded(files)
     from tlhub import artifact
 
     record = artifact.read_record(folder)
@@ -38,7 +39,6 @@ def predict(
             f"{folder} reads {record['modality']}, and this command reads image files",
             f"in Python: `tlhub.load({str(folder)!r}).predict([…])`",
         )
-    found = _expanded(files)
     adapted = artifact.load(folder, device)
     answers: list[dict[str, Any]] = []
     unreadable: list[str] = []

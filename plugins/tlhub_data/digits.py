@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 SEED = 0
-SIZE = 32
-"""Height and width of the images; scikit-learn's are 8 × 8."""
+SIZE = 28
+"""Height and width of the images, as in MNIST; scikit-learn's are 8 × 8."""
+MARGIN = 2
+"""Black pixels left on each side of a digit."""
 TEST = {"digits": 180, "digits_photo": 297}
 """How many images of each domain are its test split; the others are its train split."""
-STRENGTH = 1.0
-"""Brightness of the photographs before they are blended."""
+STRENGTH = 0.5
+"""Brightness of the photographs before they are blended; at 1, bright patches hide an 8 × 8 digit altogether."""
 TILE = 64
 """The photographs are cut into tiles of this size, coloured like a chessboard: patches for training come from one
 colour, those for testing from the other."""
@@ -58,7 +60,7 @@ class _BuiltIn(Dataset):
 
 
 class Digits(_BuiltIn):
-    """Handwritten digits on a black ground, 32 × 32: half of scikit-learn's real ones. Built in, nothing is downloaded.
+    """Handwritten digits on a black ground, 28 × 28: half of scikit-learn's real ones. Built in, nothing is downloaded.
 
     The other half is in `digits_photo`.
     """
@@ -67,7 +69,7 @@ class Digits(_BuiltIn):
 
 
 class DigitsPhoto(_BuiltIn):
-    """Handwritten digits blended with patches of photographs, 32 × 32. Built in, nothing is downloaded.
+    """Handwritten digits blended with patches of photographs, 28 × 28. Built in, nothing is downloaded.
 
     The digits are the half of scikit-learn's that is not in `digits`; each is blended with its patch as in MNIST-M.
     """
@@ -123,14 +125,14 @@ def _enlarged(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`[images, 8, 8]` → `[images, SIZE, SIZE]`, bilinear; written out, because libraries differ in the last digit."""
     import numpy as np
 
-    side = images.shape[1]
-    place = np.clip((np.arange(SIZE) + 0.5) * side / SIZE - 0.5, 0, side - 1)
+    side, wide = images.shape[1], SIZE - 2 * MARGIN
+    place = np.clip((np.arange(wide) + 0.5) * side / wide - 0.5, 0, side - 1)
     low = np.floor(place).astype(int)
-    weights = np.zeros((SIZE, side))
-    weights[np.arange(SIZE), low] += 1 - (place - low)
-    weights[np.arange(SIZE), np.minimum(low + 1, side - 1)] += place - low
+    weights = np.zeros((wide, side))
+    weights[np.arange(wide), low] += 1 - (place - low)
+    weights[np.arange(wide), np.minimum(low + 1, side - 1)] += place - low
     enlarged: np.ndarray[Any, Any] = weights @ images @ weights.T
-    return enlarged
+    return np.pad(enlarged, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)))
 
 
 def _patches(count: int, colour: int) -> np.ndarray[Any, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tlhub.backbone import Backbone
 from tlhub.model import Model
 from tlhub_timm import native
-from tlhub_timm.create import create
+from tlhub_timm.create import create, features
 from tlhub_timm.preprocess import Augment, ImagePreprocess
 from tlhub_timm.weights import load_weights
 
@@ -78,10 +78,9 @@ class TimmBackbone(Backbone):
             "crop_mode": crop_mode,
         }
         self.net: Any
-        self.net, self.recipe = create(model, pretrained and weights is None, args or {}, size, wanted)
+        self.net, self.width, self.recipe = create(model, pretrained and weights is None, args or {}, size, wanted)
         if weights is not None:
             load_weights(self.net, weights, model)
-        self.width: int = getattr(self.net, "head_hidden_size", None) or self.net.num_features
         self.augment = augment
         # 255 times what timm names, since the images arrive in 0 ... 255; rebuilt from the settings, so not saved
         for buffer in ("mean", "std"):
@@ -90,9 +89,7 @@ class TimmBackbone(Backbone):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features `[examples, width]` of images `[examples, 3, height, width]` in 0 ... 255."""
-        images = (inputs - self.mean) / self.std
-        features: Tensor = self.net.forward_head(self.net.forward_features(images), pre_logits=True)
-        return features
+        return features(self.net, (inputs - self.mean) / self.std)
 
     def stages(self) -> Sequence[Sequence[str]]:
         """Stem, then stages or transformer blocks; what follows the last of them, such as a norm, belongs to it."""

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tlhub.errors import SettingError, UserError
 
 OFFLINE = "give `weights` a local .safetensors file, or set `pretrained: false` to start from random weights"
@@ -44,8 +47,10 @@ class Recipe:
 
 def create(
     model: str, pretrained: bool, args: Mapping[str, Any], size: tuple[int, int] | None, wanted: Mapping[str, Any]
-) -> tuple[Any, Recipe]:
-    """The network of that name, and its recipe; `size` and `wanted` override the model's own data configuration.
+) -> tuple[Any, int, Recipe]:
+    """The network of that name, the width of its features, and its recipe.
+
+    `size` and `wanted` override the model's own data configuration.
 
     Raises UserError where timm has no such model, or cannot make it with these arguments, or cannot fetch its weights.
     """
@@ -55,9 +60,6 @@ def create(
     for name in args:
         if name in RESERVED:
             raise SettingError("args", f"`args` cannot hold `{name}`", RESERVED[name])
-    if args.get("global_pool") in ("", "catavgmax"):
-        raise SettingError("args", "`global_pool` must leave one feature a channel", "`avg` and `max` do")
-
     architecture, config, arguments = _find(model)
     arguments.update(args)
     if config["input_size"][0] != 3:
@@ -67,22 +69,40 @@ def create(
     own_size = arguments.pop("img_size", None)
     if own_size is not None or config.get("fixed_input_size"):
         # where an architecture has a size at all, name it: another tag or version of timm may have another default
-        arguments["img_size"] = list(size or _pair(own_size or config["input_size"][1:]))
-        size = _pair(arguments["img_size"])
+        size = size or _pair(own_size or config["input_size"][1:])
+        arguments["img_size"] = size[0] if size[0] == size[1] else list(size)  # some architectures know squares only
 
-    try:
-        net = timm.create_model(model, pretrained=pretrained, num_classes=0, **arguments)
-    except Exception as error:
-        if isinstance(error, _fetch_errors()):
-            raise _unfetched("the weights of ", model, error) from error
-        given = ", ".join(f"{name}: {value}" for name, value in arguments.items())
-        suffix = f" with {given}" if given else ""
-        raise SettingError("args" if args else "model", f"timm cannot make `{model}`{suffix}: {error}") from error
     overrides = {key: value for key, value in wanted.items() if value is not None}
     overrides["input_size"] = (3, *(size or config["input_size"][1:]))
     resolve: Any = resolve_data_config
     data = resolve(overrides, pretrained_cfg=config)
-    return net, Recipe(architecture, arguments, {key: _frozen(value) for key, value in data.items()})
+    try:
+        net = timm.create_model(model, pretrained=pretrained, num_classes=0, **arguments)
+        width = _width(net, data["input_size"])
+    except Exception as error:
+        if isinstance(error, _fetch_errors()):
+            raise _unfetched("the weights of ", model, error) from error
+        setting = "args" if args else "input_size" if size else "model"
+        problem = f"timm cannot make `{model}` for images of {data['input_size'][1:]}: {error}"
+        raise SettingError(setting, problem) from error
+    recipe = Recipe(architecture, arguments, {key: _frozen(value) for key, value in data.items()})
+    return net, width, recipe
+
+
+def features(net: Any, images: Tensor) -> Tensor:
+    """What the network's own classifier would read of normalised images."""
+    read: Tensor = net.forward_head(net.forward_features(images), pre_logits=True)
+    return read
+
+
+@torch.no_grad()
+def _width(net: Any, input_size: tuple[int, int, int]) -> int:
+    """The width of the features, seen on one image, which also shows now that images of this size will do."""
+    seen = features(net.eval(), torch.zeros(1, *input_size))
+    net.train()
+    if seen.ndim != 2:
+        raise ValueError(f"its features have the shape {list(seen.shape[1:])} instead of being one vector an image")
+    return seen.shape[1]
 
 
 def _find(model: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

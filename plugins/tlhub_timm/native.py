@@ -12,7 +12,7 @@ from torch import nn
 
 from tlhub.errors import ArtifactError
 from tlhub.model import Model
-from tlhub_timm.create import Recipe
+from tlhub_timm.create import Recipe, features
 
 
 def export(net: Any, recipe: Recipe, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
@@ -87,5 +87,4 @@ def _reads_features_only(whole: Any, classifier: nn.Module, recipe: Recipe) -> b
     """Whether the network's answer is its classifier on its features, for which the adapted head stands in."""
     whole.eval()
     images = torch.rand(1, *recipe.data["input_size"], generator=torch.Generator().manual_seed(0))
-    features = whole.forward_head(whole.forward_features(images), pre_logits=True)
-    return torch.allclose(whole(images), classifier(features), rtol=1e-4, atol=1e-4)
+    return torch.allclose(whole(images), classifier(features(whole, images)), rtol=1e-4, atol=1e-4)
