@@ -1,4 +1,4 @@
-"""What the benchmarks share: a grid of runs, each recorded once, spread over processes, and tables made from the records."""
+"""What the benchmarks share: a grid of runs, each recorded once and spread over processes, and their tables."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class Job:
 
 
 def run_job(job: Job, threads: int, device: str | None) -> dict[str, Any]:
-    """Train a job and score its last epoch; the best epoch by the test labels is recorded beside it, as the oracle's."""
+    """Train a job and score its last epoch; the best epoch by the test labels is recorded beside it, as the oracle."""
     import torch
+
     from tlhub import manifest as manifests
     from tlhub.catalog import Catalog
     from tlhub.checkpoint import Checkpoints

@@ -2,8 +2,8 @@
 
     python benchmarks/office_caltech.py --jobs 2 --threads 1 --seeds 1
 
-Reads the photos and the weights below the folder in `TLHUB_SHARED`. The target's labels are opened for scoring alone: training
-sees its photos without labels, and the last epoch is scored.
+Reads the photos and the weights below the folder in `TLHUB_SHARED`. The target's labels are opened for scoring
+alone: training sees its photos without labels, and the last epoch is scored.
 """
 
 from __future__ import annotations
@@ -88,14 +88,15 @@ def main() -> None:
         "office_caltech",
         f"""# Office-Caltech10, MobileNetV2, {BACKBONE["input_size"]} px
 
-Accuracy in per cent on all photos of the target, last epoch; no target label is used for training or for choosing anything.
-The oracle picks the epoch with the best target accuracy: it is what most published tables print, and nobody can do it.
-Written by `benchmarks/office_caltech.py` from `benchmarks/records/office_caltech.jsonl`.
+Accuracy in per cent on all photos of the target, last epoch; no target label is used for training or for choosing
+anything. The oracle picks the epoch with the best target accuracy: it is what most published tables print, and
+nobody can do it. Written by `benchmarks/office_caltech.py` from `benchmarks/records/office_caltech.jsonl`.
 
 {chr(10).join([honest, *means, *speed])}
 
-All but the frozen row train the last stages of the network, the bottleneck and the head, {TRAIN["epochs"]} × {TRAIN["steps_per_epoch"]} steps of
-{TRAIN["batch"]} source photos (and as many of the target). Measured on: {machines}.
+All but the frozen row train the last stages of the network, the bottleneck and the head, {TRAIN["epochs"]} ×
+{TRAIN["steps_per_epoch"]} steps of {TRAIN["batch"]} source photos (and as many of the target). Measured on:
+{machines}.
 """,
     )
 

@@ -1,4 +1,4 @@
-"""The shipped contracts, over every component of our own plugins. A test at the end sees to it that none is left out."""
+"""The shipped contracts, over every component of our own plugins; the last test sees to it that none is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+
 from tlhub.catalog import Catalog
 from tlhub.testing import AdapterContract, BackboneContract, DatasetContract, HeadContract
 from tlhub.testing.toys import ToyNet, ToyStripes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tlhub.adaptation import adapt
 from tlhub.checkpoint import sha256
 from tlhub.data import Examples
@@ -77,7 +78,9 @@ def test_a_target_that_nobody_looks_at_is_never_opened(tmp_path: Path) -> None:
 def test_garbage_in_place_of_the_targets_labels_changes_the_final_score_alone(tmp_path: Path) -> None:
     catalog = toy_catalog(datasets=[Watched])
     results = [
-        adapt(manifest([{"use": "mmd"}, {"use": "dann", "hidden": 8}], noise), out=tmp_path / str(noise), catalog=catalog)
+        adapt(
+            manifest([{"use": "mmd"}, {"use": "dann", "hidden": 8}], noise), out=tmp_path / str(noise), catalog=catalog
+        )
         for noise in (False, True)
     ]
     assert sha256(results[0].folder / "model.safetensors") == sha256(results[1].folder / "model.safetensors")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from tlhub import manifest as manifests
 from tlhub.artifact import load, save
 from tlhub.catalog import Catalog
@@ -59,7 +60,7 @@ def test_a_pair_trains_and_loads(first: str, second: str, tmp_path: Path) -> Non
 
 
 def test_four_adapters_in_one_manifest(tmp_path: Path) -> None:
-    """partial_freeze + head_swap + mmd + dann: each term is logged, and what is frozen stays bit for bit, statistics too."""
+    """Each term is logged, and what is frozen stays bit for bit, batch-norm statistics too."""
     adapters = [{"use": name, **SETTINGS[name]} for name in ("partial_freeze", "head_swap", "mmd", "dann")]
     catalog = toy_catalog()
     loaded = manifests.from_dict(toy_manifest(adapters, weight_decay=0.1, optimizer="sgd"), catalog=catalog)

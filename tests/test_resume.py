@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
 from tlhub.checkpoint import Checkpoints, State, sha256
 from tlhub.errors import TrainingError
-
-import torch
 
 from .conftest import Command
 from .tables import write_images
@@ -41,7 +40,8 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str], number: in
     """Until a checkpoint of at least `number` steps is whole."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        names = os.listdir(folder / "out/checkpoints") if (folder / "out/checkpoints").is_dir() else []
+        there = folder / "out/checkpoints"
+        names = [path.name for path in there.iterdir()] if there.is_dir() else []
         if any(name.isdigit() and int(name) >= number for name in names):
             return
         time.sleep(0.005)
@@ -76,7 +76,9 @@ def test_sigkill_and_resume_end_in_the_same_weights(folders: tuple[Path, Path]) 
 def test_results_do_not_depend_on_the_number_of_workers(folders: tuple[Path, Path], tlhub: Command) -> None:
     whole, other = folders
     for folder, workers in ((whole, 0), (other, 3)):
-        done = tlhub("adapt", "manifest.yaml", "--out", "out", "--no-baseline", "--set", f"train.workers={workers}", cwd=folder)
+        done = tlhub(
+            "adapt", "manifest.yaml", "--out", "out", "--no-baseline", "--set", f"train.workers={workers}", cwd=folder
+        )
         assert done.returncode == 0, done.stderr
     assert sha256(whole / "out/model.safetensors") == sha256(other / "out/model.safetensors")
 

@@ -132,6 +132,8 @@ def test_a_broken_plugin_is_named_where_a_manifest_asks_for_it(environment: Envi
 
 
 def test_our_environment_is_as_it_was() -> None:
-    listed = subprocess.run([sys.executable, "-m", "tlhub_cli", "plugins", "--json"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [sys.executable, "-m", "tlhub_cli", "plugins", "--json"], capture_output=True, text=True, check=True
+    )
     assert "tlhub-moments" not in listed.stdout
     assert os.environ["TLHUB_HOME"]

@@ -86,7 +86,11 @@ class Stripes(Dataset):
         names = ("vertical", "horizontal")
         fingerprint = f"stripes-{self.count}-{self.offset}"
         return Examples(
-            inputs, numbers if labels else None, names if labels else None, fingerprint, "image {}".format  # type: ignore[arg-type]
+            inputs,
+            numbers if labels else None,
+            names if labels else None,
+            fingerprint,
+            "image {}".format,  # type: ignore[arg-type]
         )
 
 

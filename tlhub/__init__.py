@@ -1,8 +1,8 @@
 """tlhub: adapt pretrained models to your own data.
 
-`tlhub.adapt("manifest.yaml")` does what the command of that name does; `tlhub.load(folder)` loads what it left. What a plugin
-author needs is here too: `Adapter`, `Backbone`, `Dataset`, `Head`, `Task`, `Validator`, `Need` and `hookimpl`. Everything is
-imported when it is asked for, so that `import tlhub` is quick.
+`tlhub.adapt("manifest.yaml")` does what the command of that name does; `tlhub.load(folder)` loads what it left. What
+a plugin author needs is here too: `Adapter`, `Backbone`, `Dataset`, `Head`, `Task`, `Validator`, `Need` and `hookimpl`.
+Everything is imported when it is asked for, so that `import tlhub` is quick.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from tlhub import artifact, manifest as manifests
 from tlhub.artifact import Adapted
 from tlhub.catalog import Catalog
@@ -61,7 +62,8 @@ class Result:
         return {
             "metric": self.metric,
             "rows": [
-                {"model": r.model, "domain": r.domain, **r.score.as_dict(), "metrics": dict(r.metrics)} for r in self.rows
+                {"model": r.model, "domain": r.domain, **r.score.as_dict(), "metrics": dict(r.metrics)}
+                for r in self.rows
             ],
             "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "sentence": self.sentence,
@@ -171,7 +173,7 @@ def evaluate(
 
 
 def baseline_manifest(run: Run) -> Manifest | None:
-    """The run's manifest without the target and what needs it, for as many steps; None where there is nothing to compare.
+    """The run's manifest without the target and what needs it, for as many steps; None where there is none to compare.
 
     That is so without a source, or where nothing looks at the target: the run is then the source-only model itself.
     """
@@ -218,7 +220,9 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
     """The artifact of this run's source-only baseline: from the store, or trained now and stored."""
     written = baseline_manifest(run)
     if written is None:
-        watch.note("nothing is trained without the target to compare with: there is no source, or nothing looks at the target")
+        watch.note(
+            "nothing is trained without the target to compare with: there is no source, or nothing looks at the target"
+        )
         return None
     base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
     folder = home() / "baselines" / _key(base)
@@ -275,7 +279,9 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
             watch.note(f"`{domain.key}` has no example of {', '.join(missing)}")
     domains = [domain.matched(run.classes or ()) for domain in domains]
     count = workers(run)
-    models = [("adapted" if base or run.targets else "source-only", artifact.load(folder, str(run.device), run.catalog))]
+    models = [
+        ("adapted" if base or run.targets else "source-only", artifact.load(folder, str(run.device), run.catalog))
+    ]
     if base is not None:
         models.insert(0, ("source-only", artifact.load(base, str(run.device), run.catalog)))
     rows: list[Row] = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, ClassVar
 
-from tlhub.component import Component
 from torch import Tensor, nn
+
+from tlhub.component import Component
 
 if TYPE_CHECKING:
     from tlhub.run import Run
@@ -24,19 +25,21 @@ class Need(enum.StrEnum):
 class Adapter(Component, nn.Module):
     """One transfer method: it changes the model, weighs examples, or adds a term to the loss.
 
-        modify -> prepare -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round ) x rounds -> finish
+        modify -> prepare -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round )
+        x rounds -> finish
 
-    Adapters compose by one rule: the loss is the mean over labelled examples of (product of the weights x task loss), plus the
-    sum of the penalties. One optimizer trains whatever requires a gradient: the model, and the modules an adapter assigns to
-    itself, which are dropped at the end. What an adapter remembers between its moments lives in its buffers and submodules,
-    so that a checkpoint is a state dict and a killed run resumes in the middle of a round.
+    Adapters compose by one rule: the loss is the mean over labelled examples of (product of the weights x task
+    loss), plus the sum of the penalties. One optimizer trains whatever requires a gradient: the model, and the
+    modules an adapter assigns to itself, which are dropped at the end. What an adapter remembers between its
+    moments lives in its buffers and submodules, so that a checkpoint is a state dict and a killed run resumes in
+    the middle of a round.
 
     Class attributes:
         needs: what the run must have; adapters that need the target are left out of the source-only baseline.
         modalities: the modalities it makes sense for, or None for all.
         paper: the publication, for `tlhub describe`.
-        additive: whether its penalty over a batch is the mean of its penalties over equal parts of the batch. MMD's is not:
-            gradients are accumulated over parts of a batch only where every adapter's is.
+        additive: whether its penalty over a batch is the mean of its penalties over equal parts of the batch. MMD's
+            is not: gradients are accumulated over parts of a batch only where every adapter's is.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tlhub.catalog import Catalog
+from torch import Tensor
+
+from tlhub.catalog import Catalog, Kind
 from tlhub.checkpoint import sha256, sync, write_atomically
 from tlhub.errors import ArtifactError
 from tlhub.measure import to_device
 from tlhub.model import Model
 from tlhub.task import Task
-from torch import Tensor
 
 if TYPE_CHECKING:
     from tlhub.run import Run
@@ -91,7 +92,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     """What `tlhub.json` says. Raises ArtifactError where there is none, or none this version can read."""
     path = folder / RECORD
     if not path.is_file():
-        raise ArtifactError(f"{folder} is no adapted model: it has no {RECORD}", "name a folder that `tlhub adapt` wrote")
+        raise ArtifactError(
+            f"{folder} is no adapted model: it has no {RECORD}", "name a folder that `tlhub adapt` wrote"
+        )
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = record["format"]
@@ -159,11 +162,12 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
         if sha256(folder / name) != digest:
             raise ArtifactError(f"{folder / name} is not as it was written: its sha256 differs", "copy the folder anew")
     catalog = catalog or Catalog.installed()
-    made = {
-        kind: catalog.create(kinds, record[kind]["use"], {k: v for k, v in record[kind].items() if k != "use"})
-        for kind, kinds in (("backbone", "backbones"), ("neck", "heads"), ("head", "heads"), ("task", "tasks"))
-    }
-    model = Model(made["backbone"], made["neck"], made["head"])
+
+    def made(role: str, kind: Kind) -> Any:
+        settings = dict(record[role])
+        return catalog.create(kind, settings.pop("use"), settings)
+
+    model = Model(made("backbone", "backbones"), made("neck", "heads"), made("head", "heads"))
     if record["form"] == "tlhub":
         from safetensors.torch import load_file
 
@@ -173,4 +177,4 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
     where = pick_device(device)
     if where.type != "mps":  # as in training, so that logits are the same to the last bit
         model.to(memory_format=torch.channels_last)
-    return Adapted(folder, record, model.to(where).eval(), made["task"], where)
+    return Adapted(folder, record, model.to(where).eval(), made("task", "tasks"), where)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
-from tlhub.component import Component
 from torch import Tensor, nn
+
+from tlhub.component import Component
 
 if TYPE_CHECKING:
     from tlhub.model import Model
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class Preprocess(Protocol):
     """Turns one raw input into what the network's batches are made of.
 
-    `random` says whether two calls with the same input may differ (augmentation). A random one draws from torch's, NumPy's or
-    Python's global generator, which the caller seeds for every example, so that a run repeats exactly.
+    `random` says whether two calls with the same input may differ (augmentation). A random one draws from torch's,
+    NumPy's or Python's global generator, which the caller seeds for every example, so that a run repeats exactly.
     """
 
     @property
@@ -58,7 +59,7 @@ class Backbone(Component, nn.Module):
         return self.settings
 
     def export(self, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
-        """Write `model` to `folder` in the ecosystem's own format and name that format, or None where it has no such form.
+        """Write `model` to `folder` in the ecosystem's own format and name that format; None where it has no such form.
 
         The folder then loads with the ecosystem's own tools and gives the same logits. `load_exported` is the inverse.
         """

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlhub.errors import TrainingError
 from torch import Tensor
+
+from tlhub.errors import TrainingError
 
 KEPT = 2
 """How many checkpoints are kept: a damaged newest one leaves one to fall back to."""
@@ -54,13 +55,15 @@ class Checkpoints:
             sync(self.folder)
         except (OSError, RuntimeError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise TrainingError(f"the checkpoint {final} cannot be written: {error}", "the one before it is kept") from None
+            raise TrainingError(
+                f"the checkpoint {final} cannot be written: {error}", "the one before it is kept"
+            ) from None
         for old in self._all()[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
     def latest(self) -> tuple[State | None, list[str]]:
         """The newest checkpoint that is whole, and a sentence for every damaged one passed over."""
-        damaged = []
+        damaged: list[str] = []
         for folder in reversed(self._all()):
             try:
                 return _read(folder), damaged

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Self
 class Component:
     """Base of everything a manifest can name with `use`.
 
-    The constructor's arguments are the component's settings: annotate them, give them defaults, and describe them in the
-    docstring under `Args:`. An instance remembers the settings it was made with, so that it can be recorded and made again.
+    The constructor's arguments are the component's settings: annotate them, give them defaults, and describe them
+    in the docstring under `Args:`. An instance remembers the settings it was made with, so that it can be recorded
+    and made again.
     """
 
     name: ClassVar[str]

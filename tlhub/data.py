@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
+
 from tlhub.component import Component
 from tlhub.errors import DataError
 from tlhub.randomness import permutation
 from tlhub.splits import parse_split, select_rows
-from torch import Tensor
 
 if TYPE_CHECKING:
     from tlhub.backbone import Preprocess
@@ -26,8 +27,8 @@ class Examples:
     """One split of a data set.
 
     Attributes:
-        inputs: raw inputs (PIL images, texts, vectors), decoded when they are asked for. One that cannot be read raises a
-            DataError naming its file or row.
+        inputs: raw inputs (PIL images, texts, vectors), decoded when they are asked for. One that cannot be read
+            raises a DataError naming its file or row.
         labels: the number of every example's class, or None where the data set was opened without labels.
         classes: the class names the labels count through, or None.
         fingerprint: changes when the examples change.
@@ -50,7 +51,7 @@ class Dataset(Component, ABC):
 
     @abstractmethod
     def splits(self) -> Sequence[str]:
-        """Names of the splits the data set comes with; empty where it has none. Raises DataError where nothing is found."""
+        """Names of the splits of the data set; empty where it has none. Raises DataError where nothing is there."""
 
     @abstractmethod
     def open(self, split: str | None, labels: bool) -> Examples:
@@ -60,7 +61,7 @@ class Dataset(Component, ABC):
         """
 
     def class_names(self) -> tuple[str, ...] | None:
-        """The class names as the data set declares them, read without any example's label; None where it declares none."""
+        """The class names that the data set declares, read without any example's label; None where it declares none."""
         return None
 
 
@@ -101,7 +102,7 @@ class Domain:
         return self._stored[preprocess]
 
     def hold_out(self, share: float, seed: int) -> tuple[Domain, Domain]:
-        """The domain in two parts without a common example: the larger, and a random `share` of at least one example."""
+        """The domain in two parts without a common example: the rest, and a random `share` of at least one."""
         order = permutation(len(self), seed, "validation", self.key)
         held = max(1, round(len(self) * share))
         kept, out = order[held:].sort().values, order[:held].sort().values
@@ -191,7 +192,9 @@ def _joined(parts: Sequence[Examples], key: str) -> Examples:
         return parts[0]
     if any(part.classes != parts[0].classes for part in parts):
         lists = "\n".join(f"  {', '.join(part.classes or ())}" for part in parts)
-        raise DataError(f"the splits that `{key}` joins have different classes:\n{lists}", "list them as two domains instead")
+        raise DataError(
+            f"the splits that `{key}` joins have different classes:\n{lists}", "list them as two domains instead"
+        )
     owner = [(part, row) for part in parts for row in range(len(part.inputs))]
     rows = _Rows(owner)
     return replace(
@@ -231,7 +234,9 @@ def _default_split(names: Sequence[str], role: Role, key: str) -> str:
     if role == "evaluate":
         wanted = next((name for name in EVALUATION_SPLITS if name in names), None)
         if wanted is None:
-            raise DataError(f"`{key}` does not say which split to score on", f"add `split:`; there is {', '.join(names)}")
+            raise DataError(
+                f"`{key}` does not say which split to score on", f"add `split:`; there is {', '.join(names)}"
+            )
         return wanted
     return "train" if "train" in names else names[0]
 

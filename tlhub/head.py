@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from tlhub.component import Component
 from torch import Tensor, nn
+
+from tlhub.component import Component
 
 
 class Head(Component, nn.Module):
     """A neck or a head: rebuilt from its settings when a saved model is loaded.
 
-    Whatever an adapter puts into `model.neck` or `model.head` is a `Head`, offered by a plugin under a name, so that a saved
-    model can be loaded without running the adapter again. `width` is the width of what comes out.
+    Whatever an adapter puts into `model.neck` or `model.head` is a `Head`, offered by a plugin under a name, so
+    that a saved model can be loaded without running the adapter again. `width` is the width of what comes out.
     """
 
     width: int

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
 from tlhub.backbone import Backbone, Preprocess
 from tlhub.data import Domain
 from tlhub.errors import DataError, UserError
 from tlhub.randomness import permutation, seed_all
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 STORE_BYTES = 2**30
 """Domains whose preprocessed examples take less than this are preprocessed once and kept in memory."""
@@ -41,7 +42,7 @@ class Order:
         positions = torch.arange(number * rows, (number + 1) * rows)
         epochs = positions // self.size
         picked = torch.empty_like(positions)
-        for epoch in epochs.unique().tolist():
+        for epoch in sorted(set(epochs.tolist())):
             here = epochs == epoch
             picked[here] = self._permutation(epoch)[positions[here] % self.size]
         return picked, epochs
@@ -97,7 +98,8 @@ class Loader:
             number += 1
 
     def _streamed(self, first: int) -> Iterator[Batch]:
-        assert self._backbone is not None and self._preprocess is not None
+        assert self._backbone is not None
+        assert self._preprocess is not None
         examples = _Examples(self.domains, self._preprocess, self._seed)
         sampler = _Sampler(self.orders, self.rows, first)
         loader = DataLoader(

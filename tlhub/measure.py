@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
+
 from tlhub.data import Domain
 from tlhub.loader import ordered
 from tlhub.model import Model
 from tlhub.task import Task
 from tlhub.validator import Outputs
-from torch import Tensor
 
 Z95 = 1.959963984540054
 """The standard normal's 97.5 % quantile: half the width of a 95 % interval in standard errors."""
@@ -97,8 +98,9 @@ class Comparison:
 
 
 def compare(task: Task, baseline: Outputs, adapted: Outputs) -> Comparison:
-    """Paired comparison over the examples of one evaluation; the chance it speaks of is that of drawing other examples."""
-    assert baseline.labels is not None and adapted.labels is not None
+    """Paired comparison over the examples of one evaluation; its chance is that of drawing other examples."""
+    assert baseline.labels is not None
+    assert adapted.labels is not None
     gain = task.score(adapted.logits, adapted.labels).double() - task.score(baseline.logits, baseline.labels).double()
     mean = float(gain.mean())
     half = Z95 * float(gain.std()) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf

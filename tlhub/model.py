@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
 from tlhub.backbone import Backbone
 from tlhub.errors import UserError
 from tlhub.head import Head
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch as the model saw it: `features` is what the head read, `layers` holds `backbone` and every tapped module."""
+    """A batch as the model saw it: `features` is what the head read, `layers` has `backbone` and all tapped modules."""
 
     features: Tensor
     logits: Tensor
@@ -56,9 +57,10 @@ class Model(nn.Module):
         return Seen(inner, self.head(inner), {"backbone": features, **(layers or {})})
 
     def tap(self, layer: str) -> None:
-        """Make a module of the backbone visible to adapters as `view.layer(name)`; `backbone`, `features` and `logits` always are.
+        """Let adapters see a module of the backbone as `view.layer(name)`, as they always see `features` and `logits`.
 
-        A module's output is averaged over all but its batch and channel dimensions. Raises UserError where there is no such module.
+        A module's output is averaged over all but its batch and channel dimensions. Raises UserError where there is
+        no such module.
         """
         if layer in ("backbone", "features", "logits") or layer in self.taps:
             return
@@ -145,7 +147,7 @@ class SeparateBatchNorm(TorchFunctionMode):
     ) -> Tensor:
         if not training or len(input) != sum(self.sizes):
             return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
-        *others, last = input.split(self.sizes)
+        *others, last = torch.split(input, self.sizes)
         outputs = [F.batch_norm(part, None, None, weight, bias, True, momentum, eps) for part in others]
         outputs.append(F.batch_norm(last, running_mean, running_var, weight, bias, True, momentum, eps))
         return torch.cat(outputs)

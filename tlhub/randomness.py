@@ -1,7 +1,8 @@
 """Counter-based randomness: every draw is a function of the seed and of what it is for.
 
-Order depends on (seed, domain, epoch), augmentation on (seed, domain, epoch, example), dropout on (seed, round, step). So a
-checkpoint needs no generator state, a resumed run equals an uninterrupted one, and workers do not change results.
+Order depends on (seed, domain, epoch), augmentation on (seed, domain, epoch, example), dropout on (seed, round,
+step). So a checkpoint needs no generator state, a resumed run equals an uninterrupted one, and workers do not
+change results.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+
 from tlhub.adapter import Adapter, Need
 from tlhub.backbone import Backbone
 from tlhub.data import Dataset, Domain, Role, check_classes, mapped_names, open_domain
@@ -16,7 +18,6 @@ from tlhub.model import Model
 from tlhub.randomness import seed_all
 from tlhub.task import Task
 from tlhub.validator import Validator
-from torch import nn
 
 if TYPE_CHECKING:
     from tlhub.catalog import Catalog
@@ -33,7 +34,7 @@ class Data:
 
 
 def parts(manifest: Manifest, role: Role) -> list[tuple[str, DomainPart]]:
-    """The parts of a manifest in a role, each with its place, such as `source`, or `target.1` where there are several."""
+    """The parts of a manifest in a role, each with its place: `source`, or `target.1` where there are several."""
     found: Sequence[DomainPart] = getattr(manifest, role)
     return [(role if len(found) == 1 else f"{role}.{number}", part) for number, part in enumerate(found)]
 
@@ -184,7 +185,9 @@ class Run:
 
     def _model(self) -> Model:
         seed_all(self.seed, "backbone")
-        backbone: Backbone = self.catalog.create("backbones", self.manifest.backbone.use, self.manifest.backbone.settings)
+        backbone: Backbone = self.catalog.create(
+            "backbones", self.manifest.backbone.use, self.manifest.backbone.settings
+        )
         seed_all(self.seed, "head")
         return Model(backbone, Identity(backbone.width), self.task.head(backbone.width, self.classes))
 

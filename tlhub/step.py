@@ -40,7 +40,7 @@ class View:
         return len(self.indices)
 
     def layer(self, name: str) -> Tensor:
-        """`[rows, width]` of a layer: `features`, `logits`, `backbone`, or a module of the backbone tapped in `prepare`."""
+        """`[rows, width]` of a layer: `features`, `logits`, `backbone`, or a module that was tapped in `prepare`."""
         if name == "features":
             return self.features
         if name == "logits":

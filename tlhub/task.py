@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from torch import Tensor
+
 from tlhub.component import Component
 from tlhub.head import Head
-from torch import Tensor
 
 
 class Task(Component, ABC):

@@ -12,6 +12,8 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from tlhub.checkpoint import Checkpoints, State
 from tlhub.errors import TrainingError, UserError
 from tlhub.loader import Batch, Loader, fits, ordered, store
@@ -22,7 +24,6 @@ from tlhub.run import Run
 from tlhub.step import Step, View
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
-from torch import Tensor, nn
 
 SHOW_SECONDS = 0.5
 """How often the screen hears of the loss; on a GPU this is also how often the program waits for it."""
@@ -42,8 +43,8 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
 def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training") -> list[dict[str, Any]]:
     """Train `run` from its newest checkpoint, or from the start; returns the history, a row an epoch.
 
-    Raises TrainingError where a loss term is not finite, and Interrupted after SIGINT or SIGTERM: the checkpoints then hold
-    the state to continue from.
+    Raises TrainingError where a loss term is not finite, and Interrupted after SIGINT or SIGTERM: the checkpoints
+    then hold the state to continue from.
     """
     trainer = _Trainer(run, checkpoints, watch)
     trainer.restore()
@@ -130,7 +131,7 @@ class _Trainer:
             seed_all(run.seed, "step", run.round, run.step, number)
             losses = self._losses(self._look(batch))
             loss = torch.stack([term for term in losses.values() if term.requires_grad]).sum() / len(batches)
-            loss.backward()
+            torch.autograd.backward(loss)
             known = [losses.get(name, terms.new_zeros(())) for name in self.terms[:-1]]
             terms += torch.stack([term.detach().float() for term in known]) / len(batches)
         limit = run.train.clip or math.inf
@@ -266,7 +267,7 @@ class _Trainer:
             getattr(adapter, moment)(self.run)
 
     def _loader(self) -> tuple[Loader, Callable[[Any], Seen]]:
-        """Where batches come from: stored features where the backbone cannot change, stored inputs where they fit, else a stream."""
+        """Batches of stored features where the backbone cannot change, of stored inputs where they fit, or a stream."""
         run = self.run
         backbone, rows = run.model.backbone, run.train.batch // run.train.accumulate
         fixed = not run.model.backbone_learns
@@ -283,9 +284,7 @@ class _Trainer:
         if fits(run.domains, preprocess):
             stored = [store(domain, backbone, preprocess, workers(run)) for domain in run.domains]
             return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see
-        streamed = Loader(
-            run.domains, rows, run.seed, run.device, None, backbone, preprocess, workers(run)
-        )
+        streamed = Loader(run.domains, rows, run.seed, run.device, None, backbone, preprocess, workers(run))
         return streamed, run.model.see
 
     def _save(self) -> None:
@@ -314,7 +313,7 @@ class _Trainer:
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:
-        """Continue from the newest checkpoint, if there is one. Raises TrainingError where it is of another manifest."""
+        """Continue from the newest checkpoint, if any. Raises TrainingError where it is of another manifest."""
         state, damaged = self.checkpoints.latest()
         for sentence in damaged:
             self.watch.note(sentence)
@@ -413,7 +412,7 @@ def refuse_inexact(run: Run) -> None:
     joint = [adapter.name for adapter in run.adapters if not adapter.additive]
     if joint:
         raise UserError(
-            f"`accumulate` would change what `{joint[0]}` computes: its term over a batch is not the mean over its parts",
+            f"`accumulate` would change what `{joint[0]}` computes: its term for a batch is not the mean of its parts'",
             "remove `accumulate`, or lower `batch`",
         )
     if norms:

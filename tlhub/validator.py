@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from tlhub.component import Component
 from tlhub.task import Task
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,4 +30,4 @@ class Validator(Component, ABC):
 
     @abstractmethod
     def score(self, task: Task, source: Outputs | None, target: Outputs | None) -> float:
-        """The score; `source` is the part of the source that is held out from training, `target` is as training sees it."""
+        """The score; `source` is the part of the source held out from training, `target` is as training sees it."""

@@ -19,7 +19,7 @@ class Watch:
         """`done` steps are done."""
 
     def progress(self, done: int, rows: int, terms: Mapping[str, float]) -> None:
-        """Twice a second: `done` steps of `rows` examples are done; the mean of every loss term so far in this epoch."""
+        """Twice a second: steps done, of `rows` examples each, and the mean of every loss term in this epoch so far."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
         """An epoch ended; `row` is its line of the history."""

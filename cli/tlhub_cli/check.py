@@ -50,5 +50,4 @@ def _summary(manifest: Manifest) -> str:
 
     phrases = [f"backbone {manifest.backbone.use}"]
     phrases += [f"{role} {names(role)}" for role in ("source", "target", "adapters", "evaluate") if names(role)]
-    epochs = manifest.train.epochs
-    return "; ".join([*phrases, f"{epochs} epochs" if epochs > 1 else "1 epoch"])
+    return "; ".join([*phrases, output.count(manifest.train.epochs, "epoch")])

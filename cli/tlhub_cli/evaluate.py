@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +32,13 @@ def evaluate(
 
     parts = None if data is None else [_part(text) for text in data]
     catalog = Catalog.installed()
-    rows = adaptation.evaluate(folder, parts, device=device, catalog=catalog)
+    try:
+        rows = adaptation.evaluate(folder, parts, device=device, catalog=catalog)
+    except ManifestError as error:
+        if data is None:
+            raise
+        where = f"--data {' '.join(data)}"  # what the user wrote, not where it went in the manifest
+        raise ManifestError([replace(problem, file=where) for problem in error.problems]) from None
     metric = catalog.find("tasks", read_record(folder)["task"]["use"]).cls.metric
     output.results(output.screen(json), metric, rows)
     if json:

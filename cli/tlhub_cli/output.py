@@ -136,6 +136,11 @@ def component(part: Mapping[str, Any]) -> str:
     return str(part["use"]) + (f" ({', '.join(settings)})" if settings else "")
 
 
+def count(number: int, noun: str) -> str:
+    """Such as `1 epoch` or `1,200 steps`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def parameters(composed: Mapping[str, Any]) -> str:
     """How many parameters there are, and how many are trained."""
     total, trained = composed["parameters"], composed["trainable"]
@@ -332,7 +337,9 @@ class _Screen(Watch):
                 "classes": [classes(facts["classes"])],
                 "examples": [", ".join(f"{name} {count:,}" for name, count in facts["examples"].items())],
                 "adapters": [component(part) for part in facts["adapters"]] or ["none"],
-                "training": [f"{facts['epochs']:,} epochs, {facts['steps']:,} steps, on {facts['device']}"],
+                "training": [
+                    f"{count(facts['epochs'], 'epoch')}, {count(facts['steps'], 'step')}, on {facts['device']}"
+                ],
             },
         )
         self.console.print()

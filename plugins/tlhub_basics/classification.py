@@ -7,10 +7,11 @@ from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
+
 from tlhub.head import Head
 from tlhub.task import Task
 from tlhub_basics.linear import LinearHead
-from torch import Tensor
 
 
 class Classification(Task):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tlhub.head import Head
 from torch import Tensor, nn
+
+from tlhub.head import Head
 
 
 class LinearHead(Head):

@@ -10,13 +10,15 @@ from tlhub.validator import Outputs, Validator
 class SourceScore(Validator):
     """The task's score on source examples held out from training.
 
-    It needs no target label, and says nothing about the target: two models that are equally good on the source may differ
-    widely there. Use it to stop a training that has begun to overfit the source.
+    It needs no target label, and says nothing about the target: two models that are equally good on the source may
+    differ widely there. Use it to stop a training that has begun to overfit the source.
     """
 
     name = "source_score"
 
     def score(self, task: Task, source: Outputs | None, target: Outputs | None) -> float:
         if source is None or source.labels is None:
-            raise UserError("`source_score` needs a labelled source", "name one under `source`, or choose another `select`")
+            raise UserError(
+                "`source_score` needs a labelled source", "name one under `source`, or choose another `select`"
+            )
         return float(task.score(source.logits, source.labels).mean())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+
 from tlhub import manifest as manifests
 from tlhub.adaptation import adapt
 from tlhub.adapter import Adapter

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from tlhub.backbone import Backbone, Preprocess
 from tlhub.catalog import Catalog
 from tlhub.data import Dataset, Examples
 from tlhub.hookspecs import hookimpl
-from torch import Tensor, nn
 
 SIDE = 8
 CLASSES = ("flat", "left", "right")

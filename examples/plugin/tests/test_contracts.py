@@ -1,7 +1,8 @@
-from tlhub.testing import AdapterContract, BackboneContract, DatasetContract
 from tlhub_moments.average_pool import AveragePool
 from tlhub_moments.moments import Moments
 from tlhub_moments.rings import Rings
+
+from tlhub.testing import AdapterContract, BackboneContract, DatasetContract
 
 
 class TestAveragePool(BackboneContract):

@@ -1,4 +1,4 @@
-"""A tlhub plugin: what it offers. The classes are imported when they are asked for, so that listing plugins stays quick."""
+"""What this plugin offers. Classes are imported when they are asked for, so that starting `tlhub` stays quick."""
 
 from tlhub import hookimpl
 

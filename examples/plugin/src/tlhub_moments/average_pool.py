@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from tlhub import Backbone
 from torch import nn
+
+from tlhub import Backbone
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from typing import Annotated
 
 from pydantic import Field
-from tlhub import Adapter, Need
 from torch import Tensor
+
+from tlhub import Adapter, Need
 
 
 def moment_distance(x: Tensor, y: Tensor, orders: int) -> Tensor:
-    """Equation 7 of the paper for features in [0, 1]: distance of the means, and of the central moments up to `orders`."""
+    """Equation 7 for features in [0, 1]: distance of the means, and of the central moments up to `orders`."""
     mean_x, mean_y = x.mean(0), y.mean(0)
     terms = [mean_x - mean_y]
     terms += [(x - mean_x).pow(k).mean(0) - (y - mean_y).pow(k).mean(0) for k in range(2, orders + 1)]
