@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,39 +16,55 @@ from tlhub_digitnets.preprocess import DigitPreprocess
 
 Size = Annotated[int, Field(ge=16, le=512)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+Shift = Annotated[int, Field(ge=0, le=8)]
 
 
 class DigitNet(Backbone):
-    """Blocks of layers, one after the other, on small square images in [-1, 1]."""
+    """Blocks of layers, one after the other, on small square images.
+
+    Images are brought to [-1, 1], or, where `standardise` is set, each to mean 0 and standard deviation 1.
+    """
 
     modality = "image"
 
     def __init__(
-        self, blocks: Mapping[str, nn.Sequential], width: int, grey: bool, size: int, weights: str | None
+        self,
+        blocks: Mapping[str, nn.Sequential],
+        width: int,
+        grey: bool,
+        size: int,
+        standardise: bool,
+        shift: int,
+        weights: str | None,
     ) -> None:
         super().__init__()
         self.blocks = nn.Sequential()
         for name, block in blocks.items():
             self.blocks.add_module(name, block)
         self.width = width
-        self._preprocess = DigitPreprocess(size, grey)
+        self.standardise = standardise
+        self._preprocess = {train: DigitPreprocess(size, grey, shift if train else 0) for train in (False, True)}
         if weights is not None:
             load_weights(self, weights)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features `[examples, width]` of images `[examples, channels, size, size]` in 0 ... 255."""
-        features: Tensor = self.blocks((inputs.to(next(self.parameters()).dtype) - 127.5) / 127.5)
+        images = (inputs.to(next(self.parameters()).dtype) - 127.5) / 127.5
+        if self.standardise:
+            deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+            images = (images - mean) / (deviation + 1e-5)
+        features: Tensor = self.blocks(images)
         return features
 
     def stages(self) -> Sequence[Sequence[str]]:
-        return [
+        stages = [
             [f"blocks.{name}.{parameter}" for parameter, _ in block.named_parameters()]
             for name, block in self.blocks.named_children()
         ]
+        return [stage for stage in stages if stage]
 
     def preprocess(self, train: bool) -> DigitPreprocess:
-        """The same in training as in evaluation: the literature does not augment digits."""
-        return self._preprocess
+        return self._preprocess[train]
 
     def rebuild(self) -> Mapping[str, Any]:
         return {**self.settings, "weights": None}

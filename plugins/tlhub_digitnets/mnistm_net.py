@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tlhub_digitnets.digitnet import DigitNet, Size, block
+from tlhub_digitnets.digitnet import DigitNet, Shift, Size, block
 
 
 class MNISTMNet(DigitNet):
@@ -17,13 +17,21 @@ class MNISTMNet(DigitNet):
         grey: whether images are read in grey, else in colour.
         size: side of the images in pixels.
         batch_norm: whether every layer is followed by batch norm; the published network has none.
+        standardise: whether every image is brought to mean 0 and standard deviation 1; as published it is not.
+        shift: pixels by which training images are moved at random; 0 as published.
         weights: a `.safetensors` file to start from, saved from this network with the same settings.
     """
 
     name = "mnistm_net"
 
     def __init__(
-        self, grey: bool = False, size: Size = 28, batch_norm: bool = False, weights: str | None = None
+        self,
+        grey: bool = False,
+        size: Size = 28,
+        batch_norm: bool = False,
+        standardise: bool = False,
+        shift: Shift = 0,
+        weights: str | None = None,
     ) -> None:
         side = ((size - 4) // 2 - 4) // 2  # each convolution takes 4 pixels, each pooling half of the rest
         blocks = {
@@ -32,4 +40,4 @@ class MNISTMNet(DigitNet):
             "fc1": nn.Sequential(nn.Flatten(), *block(nn.Linear(48 * side**2, 100), 100, batch_norm)),
             "fc2": block(nn.Linear(100, 100), 100, batch_norm),
         }
-        super().__init__(blocks, 100, grey, size, weights)
+        super().__init__(blocks, 100, grey, size, standardise, shift, weights)

@@ -11,14 +11,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DigitPreprocess:
-    """A PIL image of any mode to an 8-bit tensor `[1 or 3, size, size]`; not square ones are distorted."""
+    """A PIL image of any mode to an 8-bit tensor `[1 or 3, size, size]`; not square ones are distorted.
+
+    With a `shift`, the image is moved by up to so many pixels either way, and its border fills what it leaves.
+    """
 
     size: int
     grey: bool
+    shift: int = 0
 
     @property
     def random(self) -> bool:
-        return False
+        return self.shift > 0
 
     def __call__(self, raw: Any) -> Tensor:
         import numpy as np
@@ -29,5 +33,10 @@ class DigitPreprocess:
         image = raw.convert("L" if self.grey else "RGB")
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.array(image))
-        return pixels.unsqueeze(0) if self.grey else pixels.permute(2, 0, 1).contiguous()
+        pixels = np.array(image)
+        if self.shift:
+            down, right = torch.randint(-self.shift, self.shift + 1, (2,)).tolist()
+            places = np.arange(self.size)
+            pixels = pixels[(places + down).clip(0, self.size - 1)][:, (places + right).clip(0, self.size - 1)]
+        tensor = torch.from_numpy(pixels)
+        return tensor.unsqueeze(0) if self.grey else tensor.permute(2, 0, 1).contiguous()
