@@ -18,13 +18,13 @@ from tlhub import artifact, manifest as manifests
 from tlhub.artifact import Adapted
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
-from tlhub.errors import DataError, UserError
+from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.home import home
 from tlhub.manifest import Manifest
 from tlhub.measure import Comparison, Score, compare, interval, outputs
 from tlhub.randomness import preserved
 from tlhub.run import Data, Run, aligns, open_data, open_role, pick_device
-from tlhub.train import train, workers
+from tlhub.train import check, train, workers
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
 
@@ -107,11 +107,13 @@ def adapt(
         if "result" in record:
             watch.note(f"{folder} is finished already: nothing to resume")
             return result_of(folder, record)
+    _check_writable(folder)
     where = pick_device(device)
     with preserved(), _deterministic():
         data = open_data(loaded, catalog)
         run = Run(loaded, catalog, data, where)
         watch.composed(run.facts())
+        check(run, watch)
         base = _baseline_folder(run, data, folder, watch) if baseline else None
         checkpoints = Checkpoints(folder / "checkpoints")
         if not resume:
@@ -216,6 +218,17 @@ def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     return there[-1] if resume and there else free
 
 
+def _check_writable(folder: Path) -> None:
+    """Raise UserError where nothing can be written to a folder, whether it is there already or not."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{folder} cannot be written: {there} is a file", "choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder} cannot be written: {there} is not yours to write to", "choose another folder")
+
+
 def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | None:
     """The artifact of this run's source-only baseline: from the store, or trained now and stored."""
     written = baseline_manifest(run)
@@ -226,9 +239,18 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
         return None
     base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
     folder = home() / "baselines" / _key(base)
-    if (folder / artifact.RECORD).is_file():
-        watch.note("the source-only baseline was trained before, and nothing it depends on has changed: it is reused")
-        return folder
+    if folder.exists():
+        try:
+            artifact.verify(folder)
+        except ArtifactError as error:
+            watch.note(f"the source-only baseline kept from before is damaged, so it is trained anew: {error.message}")
+            shutil.rmtree(folder)
+        else:
+            watch.note(
+                "the source-only baseline was trained before, and nothing it depends on has changed: it is reused"
+            )
+            return folder
+    _check_writable(folder)
     checkpoints = Checkpoints(out / "checkpoints" / "baseline")
     history = train(base, checkpoints, watch, "source-only baseline")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,19 @@ FORMAT = 1
 
 
 def save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the model of a finished run to `folder`; the record is written last, so a folder that has one is whole."""
+    """Write the model of a finished run to `folder`; the record is written last, so a folder that has one is whole.
+
+    Raises ArtifactError where the disk refuses.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        _save(run, folder, history)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"the model cannot be written to {folder}: {error}", "make room there") from None
+
+
+def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     from safetensors.torch import save_file
 
     model = run.model.cpu().eval()
@@ -105,6 +117,17 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def verify(folder: Path) -> dict[str, Any]:
+    """The record of a folder whose files are all as they were written. Raises ArtifactError where one is not."""
+    record = read_record(folder)
+    for name, digest in record["files"].items():
+        if not (folder / name).is_file():
+            raise ArtifactError(f"{folder / name} is missing", "copy the folder anew, or adapt again")
+        if sha256(folder / name) != digest:
+            raise ArtifactError(f"{folder / name} is not as it was written: its sha256 differs", "copy the folder anew")
+    return record
+
+
 class Adapted:
     """An adapted model, loaded from its folder.
 
@@ -155,12 +178,7 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
     from tlhub.run import pick_device
 
     folder = Path(folder)
-    record = read_record(folder)
-    for name, digest in record["files"].items():
-        if not (folder / name).is_file():
-            raise ArtifactError(f"{folder / name} is missing", "copy the folder anew, or adapt again")
-        if sha256(folder / name) != digest:
-            raise ArtifactError(f"{folder / name} is not as it was written: its sha256 differs", "copy the folder anew")
+    record = verify(folder)
     catalog = catalog or Catalog.installed()
 
     def made(role: str, kind: Kind) -> Any:

@@ -35,6 +35,7 @@ class Checkpoints:
 
     def save(self, number: int, state: State) -> None:
         """Write checkpoint `number`, and remove all but the newest. Raises TrainingError where the disk refuses."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         final = self.folder / f"{number:010d}"
@@ -53,7 +54,7 @@ class Checkpoints:
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
             sync(self.folder)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             raise TrainingError(
                 f"the checkpoint {final} cannot be written: {error}", "the one before it is kept"

@@ -61,7 +61,10 @@ class Dataset(Component, ABC):
         """
 
     def class_names(self) -> tuple[str, ...] | None:
-        """The class names that the data set declares, read without any example's label; None where it declares none."""
+        """The class names that the data set declares, read without any example's label; None where it declares none.
+
+        May raise DataError where it is plain without reading any that there are no labels.
+        """
         return None
 
 
@@ -155,15 +158,12 @@ def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Dom
     """
     show = part.labels != "none"
     names = dataset.splits()
-    wanted = part.split or _default_split(names, role, key)
+    wanted = check_split(names, part, key, role)
     opened: dict[str | None, Examples] = {}
     first_row: dict[str | None, int] = {}
     chunks: list[Tensor] = []
     for chunk in parse_split(wanted):
         own = chunk.name if chunk.name in names else None
-        if own is None and (names or chunk.name not in ("all", "train", "test")):
-            there = ", ".join(names) or "no splits of its own, so `all`, or `train` and `test` made by `test_ratio`"
-            raise DataError(f"`{key}` asks for the split `{chunk.name}`; the data set has {there}")
         if own not in opened:
             first_row[own] = sum(len(examples.inputs) for examples in opened.values())
             opened[own] = dataset.open(own, labels=show)
@@ -184,6 +184,19 @@ def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Dom
     if not len(rows):
         raise DataError(f"`{key}` has no example in the split `{wanted}`")
     return Domain(key, role, examples, rows, labels, classes)
+
+
+def check_split(names: Sequence[str], part: DomainPart, key: str, role: Role) -> str:
+    """The split that a part means, of a data set with splits of these `names`.
+
+    Raises DataError where there is no such split.
+    """
+    wanted = part.split or _default_split(names, role, key)
+    for chunk in parse_split(wanted):
+        if chunk.name not in names and (names or chunk.name not in ("all", "train", "test")):
+            there = ", ".join(names) or "no splits of its own, so `all`, or `train` and `test` made by `test_ratio`"
+            raise DataError(f"`{key}` asks for the split `{chunk.name}`; the data set has {there}")
+    return wanted
 
 
 def _joined(parts: Sequence[Examples], key: str) -> Examples:

@@ -20,6 +20,9 @@ STORE_BYTES = 2**30
 
 EVALUATION_BATCH = 256
 
+READ_AHEAD = 20_000
+"""How many examples of a domain are read before training, to find damaged ones."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -120,13 +123,28 @@ def fits(domains: Sequence[Domain], preprocess: Preprocess) -> bool:
     """Whether all examples of the domains can be preprocessed once and kept."""
     if preprocess.random:
         return False
-    example = preprocess(domains[0].raw(0))
+    example = _made(domains[0], 0, preprocess)
+    if isinstance(example, UserError):
+        raise example
     return isinstance(example, Tensor) and example.nbytes * sum(map(len, domains)) <= STORE_BYTES
 
 
 def store(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Tensor:
     """All examples of a domain as one tensor."""
     return domain.store(preprocess, lambda: torch.cat(list(ordered(domain, backbone, preprocess, workers))))
+
+
+def read_ahead(domain: Domain, workers: int) -> None:
+    """Read the examples of a domain once, the first `READ_AHEAD` of them where there are more.
+
+    Raises DataError naming the first that cannot be read.
+    """
+    some = range(min(len(domain), READ_AHEAD))
+    if len(some) < 4 * EVALUATION_BATCH:
+        workers = 0
+    for error in DataLoader(_Readable(domain, some), EVALUATION_BATCH, num_workers=workers, collate_fn=_first):
+        if error is not None:
+            raise error
 
 
 def ordered(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Iterator[Any]:
@@ -170,8 +188,39 @@ class _Sampler:
             number += 1
 
 
+def _made(domain: Domain, index: int, make: Callable[[Any], Any]) -> Any | UserError:
+    """What `make` makes of an example; what the user must mend is a value too, since workers garble exceptions."""
+    try:
+        return make(domain.raw(index))
+    except UserError as error:
+        return error
+    except Exception as error:
+        return DataError(f"`{domain.key}`: {domain.where(index)} cannot be preprocessed: {error}")
+
+
+class _Readable(Dataset[Any]):
+    """For every example, the error where it cannot be read, else None."""
+
+    def __init__(self, domain: Domain, rows: Sequence[int]) -> None:
+        self.domain, self.rows = domain, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> UserError | None:
+        return _made(self.domain, self.rows[index], _nothing)
+
+
+def _nothing(raw: Any) -> None:
+    """Of a raw input, nothing is kept."""
+
+
+def _first(errors: Sequence[UserError | None]) -> UserError | None:
+    return next((error for error in errors if error is not None), None)
+
+
 class _Examples(Dataset[Any]):
-    """Preprocessed examples by place; what the user must mend travels as a value, since workers garble exceptions."""
+    """Preprocessed examples by place."""
 
     def __init__(self, domains: Sequence[Domain], preprocess: Preprocess, seed: int) -> None:
         self.domains, self.preprocess, self.seed = domains, preprocess, seed
@@ -179,15 +228,14 @@ class _Examples(Dataset[Any]):
     def __getitem__(self, place: Place) -> tuple[Place, Any] | UserError:
         number, epoch, index = place
         domain = self.domains[number]
-        try:
-            raw = domain.raw(index)
+
+        def seeded(raw: Any) -> Any:
             if self.preprocess.random:
                 seed_all(self.seed, "augmentation", domain.key, epoch, index)
-            return place, self.preprocess(raw)
-        except UserError as error:
-            return error
-        except Exception as error:
-            return DataError(f"`{domain.key}`: {domain.where(index)} cannot be preprocessed: {error}")
+            return self.preprocess(raw)
+
+        made = _made(domain, index, seeded)
+        return made if isinstance(made, UserError) else (place, made)
 
 
 class _Collate:

@@ -11,7 +11,7 @@ from torch import nn
 
 from tlhub.adapter import Adapter, Need
 from tlhub.backbone import Backbone
-from tlhub.data import Dataset, Domain, Role, check_classes, mapped_names, open_domain
+from tlhub.data import Dataset, Domain, Role, check_classes, check_split, mapped_names, open_domain
 from tlhub.errors import DataError, UserError
 from tlhub.head import Identity
 from tlhub.model import Model
@@ -61,7 +61,8 @@ def aligns(adapter: type[Any]) -> bool:
 def open_data(manifest: Manifest, catalog: Catalog) -> Data:
     """Open what training may see, and match class lists by name, those of `evaluate` too.
 
-    Raises DataError where a data set cannot be used, class lists differ, or there is less data than a batch.
+    Raises DataError where a data set cannot be used, class lists differ, or there is less data than a batch. Of the
+    `evaluate` part, whatever can be known without opening it is checked.
     """
     sources = open_role(manifest, catalog, "source")
     targets = open_role(manifest, catalog, "target") if needs_target(manifest, catalog) else []
@@ -77,18 +78,23 @@ def open_data(manifest: Manifest, catalog: Catalog) -> Data:
             raise DataError(f"`{labelled[0].key}` has one class only, {classes[0]!r}: there is nothing to tell apart")
         sources = [domain.matched(classes) for domain in sources]
         targets = [domain.matched(classes) for domain in targets]
-        for key, part in parts(manifest, "evaluate"):
-            dataset: Dataset = catalog.create("datasets", part.use, part.settings)
-            names = dataset.class_names()
-            if names is not None:  # the names the data set declares; no example's label is read before training ends
-                check_classes(key, mapped_names(names, part.classes or {}, key), classes)
+    for key, part in parts(manifest, "evaluate"):
+        dataset: Dataset = catalog.create("datasets", part.use, part.settings)
+        check_split(dataset.splits(), part, key, "evaluate")
+        names = dataset.class_names()  # those it declares; no example's label is read before training ends
+        if names is not None and classes is not None:
+            check_classes(key, mapped_names(names, part.classes or {}, key), classes)
     for domain in [*sources, *targets]:
-        if len(domain) < manifest.train.batch:
-            raise DataError(
-                f"`{domain.key}` has {len(domain)} examples, fewer than one batch of {manifest.train.batch}",
-                f"set `batch: {len(domain)}` or less under `train`",
-            )
+        _check_size(domain, manifest.train.batch)
     return Data(sources, targets, classes)
+
+
+def _check_size(domain: Domain, batch: int, held_out: int = 0) -> None:
+    """Raise a DataError where a domain cannot fill a batch."""
+    if len(domain) < batch:
+        without = f" besides the {held_out} held out for `select`" if held_out else ""
+        mend = f"set `batch: {len(domain)}` or less under `train`" if len(domain) else "add examples, or remove `select`"
+        raise DataError(f"`{domain.key}` has {len(domain)} examples{without}, fewer than one batch of {batch}", mend)
 
 
 class Run:
@@ -119,6 +125,8 @@ class Run:
             self.validator = catalog.create("validators", manifest.select.use, manifest.select.settings)
             split = [domain.hold_out(self.train.validation, self.seed) for domain in self.sources]
             self.sources, self.held_out = [kept for kept, _ in split], [held for _, held in split]
+            for kept, held in split:
+                _check_size(kept, self.train.batch, len(held))
         self.task = self._task()
         self.model = self._model()
         stages = self.model.backbone.stages()
@@ -201,6 +209,8 @@ def pick_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "meta":
+            raise RuntimeError("it holds no data")
     except (RuntimeError, AssertionError) as error:
         there = "cuda, cpu" if torch.cuda.is_available() else "cpu"
         reason = str(error).splitlines()[0]

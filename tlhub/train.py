@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from tlhub.backbone import Preprocess
 from tlhub.checkpoint import Checkpoints, State
 from tlhub.errors import TrainingError, UserError
-from tlhub.loader import Batch, Loader, fits, ordered, store
+from tlhub.loader import Batch, Loader, fits, ordered, read_ahead, store
 from tlhub.measure import outputs, to_device
 from tlhub.model import Seen, batch_norms, normalisation
 from tlhub.randomness import seed_all
@@ -28,6 +29,9 @@ from tlhub.watch import Watch
 SHOW_SECONDS = 0.5
 """How often the screen hears of the loss; on a GPU this is also how often the program waits for it."""
 
+TELL_READING = 5_000
+"""From so many examples on, the screen hears that they are read before training."""
+
 CHECKPOINT_SECONDS = 30.0
 """Without `checkpoint_every`, a checkpoint is written at the end of an epoch when the last one is older than this."""
 
@@ -38,6 +42,26 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}")
         self.signum = signum
+
+
+def check(run: Run, watch: Watch) -> None:
+    """Raise what would stop the run later, so that nothing, not even a baseline, is trained in vain.
+
+    That is a UserError where the settings of training do not fit the model, and a DataError naming an example that
+    cannot be read: training would meet it only when its turn comes. What fits in memory is preprocessed for training
+    on the way; of a larger or augmented domain, the first 20,000 examples are read.
+    """
+    make_optimizer(run)
+    refuse_inexact(run)
+    way, preprocess = _way(run)
+    if way == "inputs":
+        for domain in run.domains:
+            store(domain, run.model.backbone, preprocess, workers(run))
+    unread = [*{"features": run.targets, "inputs": [], "stream": run.domains}[way], *run.held_out]
+    if sum(map(len, unread)) >= TELL_READING:
+        watch.note("every example is read once before training, so that a damaged one is found now")
+    for domain in unread:  # of stored features, the sources' are not: computing them comes first of all
+        read_ahead(domain, workers(run))
 
 
 def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training") -> list[dict[str, Any]]:
@@ -200,10 +224,11 @@ class _Trainer:
         sums = self.sums.tolist()
         names = [f"`{name}`" for name, total in zip(self.terms, sums, strict=True) if not math.isfinite(total)]
         named = [name for name in names if name != "`gradient`"] or names
+        hint = "lower the learning rate, set `clip: 1.0` under `train`, or lower the term's strength"
+        if self.checkpoints.latest()[0] is not None:
+            hint += "; the last checkpoint is from before"
         raise TrainingError(
-            f"the loss term {' and '.join(named)} is not finite at step {self.run.step} of round {self.run.round}",
-            "lower the learning rate, set `clip: 1.0` under `train`, or lower the term's strength; "
-            "the last checkpoint is from before",
+            f"the loss term {' and '.join(named)} is not finite at step {self.run.step} of round {self.run.round}", hint
         )
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
@@ -270,9 +295,8 @@ class _Trainer:
         """Batches of stored features where the backbone cannot change, of stored inputs where they fit, or a stream."""
         run = self.run
         backbone, rows = run.model.backbone, run.train.batch // run.train.accumulate
-        fixed = not run.model.backbone_learns
-        preprocess = backbone.preprocess(train=not fixed)  # a frozen backbone sees examples unaugmented, so only once
-        if fixed and not preprocess.random and not run.model.taps:
+        way, preprocess = _way(run)
+        if way == "features":
             backbone.eval()
             stored = []
             with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
@@ -281,7 +305,7 @@ class _Trainer:
                     stored.append(torch.cat([backbone(to_device(inputs, run.device)).float() for inputs in batches]))
             stored = [features.clone() for features in stored]  # out of inference mode, so that autograd may keep them
             return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see_features
-        if fits(run.domains, preprocess):
+        if way == "inputs":
             stored = [store(domain, backbone, preprocess, workers(run)) for domain in run.domains]
             return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see
         streamed = Loader(run.domains, rows, run.seed, run.device, None, backbone, preprocess, workers(run))
@@ -347,6 +371,15 @@ class _Trainer:
             state.setdefault(int(number), {})[name] = value
         whole = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def _way(run: Run) -> tuple[Literal["features", "inputs", "stream"], Preprocess]:
+    """Whether features or inputs are computed once and stored, or a stream of inputs is; and how inputs are made."""
+    fixed = not run.model.backbone_learns
+    preprocess = run.model.backbone.preprocess(train=not fixed)  # a frozen one sees examples unaugmented, so only once
+    if fixed and not preprocess.random and not run.model.taps:
+        return "features", preprocess
+    return "inputs" if fits(run.domains, preprocess) else "stream", preprocess
 
 
 def make_optimizer(run: Run) -> torch.optim.Optimizer:

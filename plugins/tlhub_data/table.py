@@ -64,7 +64,9 @@ class Table(Dataset):
 
     def class_names(self) -> tuple[str, ...] | None:
         """The names that the label column declares, as Hugging Face's ClassLabel does."""
-        return _declared(self._columns().get(self._label))
+        columns = self._columns()
+        check_columns(self._what, columns, [self._label])
+        return _declared(columns[self._label])
 
     def open(self, split: str | None, labels: bool) -> Examples:
         kind, column = self._input

@@ -30,13 +30,15 @@ class DigitPreprocess:
 
         if not isinstance(raw, Image.Image):
             raise TypeError(f"expected an image, found {type(raw).__name__}")
-        image = raw.convert("L" if self.grey else "RGB")
+        mode = "L" if self.grey else "RGB"
+        image = raw if raw.mode == mode else raw.convert(mode)
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         pixels = np.array(image)
         if self.shift:
             down, right = torch.randint(-self.shift, self.shift + 1, (2,)).tolist()
             places = np.arange(self.size)
-            pixels = pixels[(places + down).clip(0, self.size - 1)][:, (places + right).clip(0, self.size - 1)]
+            rows, columns = ((places + moved).clip(0, self.size - 1) for moved in (down, right))
+            pixels = pixels[rows[:, None], columns]
         tensor = torch.from_numpy(pixels)
         return tensor.unsqueeze(0) if self.grey else tensor.permute(2, 0, 1).contiguous()

@@ -137,8 +137,16 @@ class _Offer:
         return self.components.get("datasets", [])
 
     @hookimpl
+    def tlhub_tasks(self) -> list[type]:
+        return self.components.get("tasks", [])
+
+    @hookimpl
     def tlhub_heads(self) -> list[type]:
         return self.components.get("heads", [])
+
+    @hookimpl
+    def tlhub_validators(self) -> list[type]:
+        return self.components.get("validators", [])
 
 
 def toy_catalog(**components: list[type]) -> Catalog:
