@@ -105,7 +105,8 @@ def run_grid(name: str, jobs: Sequence[Job], described: str) -> list[dict[str, A
     asked = parser.parse_args()
     file = RECORDS / f"{name}.jsonl"
     done = {(r["task"], r["method"], r["seed"]): r for r in read_records(name)}
-    wanted = [job for job in jobs if job.seed < asked.seeds and asked.only in f"{job.task} {job.method}"]
+    seeds = sorted({job.seed for job in jobs})[: asked.seeds]
+    wanted = [job for job in jobs if job.seed in seeds and asked.only in f"{job.task} {job.method}"]
     missing = [] if asked.tables else [job for job in wanted if job.key not in done]
     RECORDS.mkdir(exist_ok=True)
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:

@@ -17,7 +17,7 @@ from common import SHARED, Job, of, run_grid, spread, table, write_result
 DOMAINS = {"A": "amazon", "C": "caltech10", "D": "dslr", "W": "webcam"}
 TASKS = [f"{source}→{target}" for source, target in itertools.permutations(DOMAINS, 2)]
 FROZEN, TUNED = "frozen + head", "source only"
-FREEZE = {"use": "partial_freeze", "stages": 4}
+FREEZE = {"use": "partial_freeze", "stages": 5}
 BOTTLENECK = {"use": "head_swap", "bottleneck": 256}
 METHODS: dict[str, list[dict[str, Any]]] = {
     FROZEN: [{"use": "partial_freeze", "stages": "all"}],
@@ -32,13 +32,13 @@ BACKBONE = {
     "args": {"pad_type": "same", "bn_eps": 1e-3},
     "mean": [0.5, 0.5, 0.5],
     "std": [0.5, 0.5, 0.5],
-    "input_size": 128,
+    "input_size": 112,
     "augment": "flip",
 }
 TRAIN = {
     "batch": 24,
     "epochs": 4,
-    "steps_per_epoch": 30,
+    "steps_per_epoch": 20,
     "optimizer": "sgd",
     "lr": 0.01,
     "weight_decay": 1e-3,

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,10 +256,11 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
     history = train(base, checkpoints, watch, "source-only baseline")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="partial-"))
-    artifact.save(base, partial, history)
     try:
-        partial.rename(folder)
-    except OSError:  # another process finished the same baseline first
+        artifact.save(base, partial, history)
+        with suppress(OSError):  # another process finished the same baseline first
+            partial.rename(folder)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
     checkpoints.remove()
     return folder

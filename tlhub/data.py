@@ -131,10 +131,11 @@ def check_classes(key: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
     """Raise a DataError that prints both lists where `theirs` has a name that `ours` lacks."""
     unknown = [name for name in theirs if name not in ours]
     if unknown:
+        like = next((name for name in ours if name not in theirs), ours[0])
         raise DataError(
             f"`{key}` has classes that the source lacks: {', '.join(unknown)}\n"
             f"  `{key}`: {', '.join(theirs)}\n  source: {', '.join(ours)}",
-            f"name them alike with `classes: {{{unknown[0]}: {ours[0]}}}` in `{key}`, or leave their examples out with "
+            f"name them alike with `classes: {{{unknown[0]}: {like}}}` in `{key}`, or leave their examples out with "
             f"`classes: {{{unknown[0]}: null}}`",
         )
 
