@@ -26,8 +26,8 @@ for methods in METHODS.values():
         adapter |= {"layers": ["features", "logits"], "strength": 5, "schedule": "dann"}
 TRAIN = {
     "M→MM": {"epochs": 8, "steps_per_epoch": 500, "lr": 0.1},
-    "M→U": {"epochs": 5, "steps_per_epoch": 300, "lr": 0.03},
-    "U→M": {"epochs": 5, "steps_per_epoch": 300, "lr": 0.03},
+    "M→U": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
+    "U→M": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
 }
 PUBLISHED = {
     "M→MM": {SOURCE: "52.3", DANN: "76.7"},

@@ -59,7 +59,7 @@ def text() -> str:
     parts = [
         "# Reference",
         "Written by `docs/make_reference.py` from the code; do not edit it by hand. `tlhub plugins`, `tlhub describe "
-        "NAME` and `tlhub COMMAND --help` say the same for what is installed where you are, plugins of others included.",
+        "NAME` and `tlhub COMMAND --help` say the same for what you have installed, plugins of others included.",
         "- [The manifest](#the-manifest)\n- [Components](#components)\n- [Commands](#commands)\n- [Hooks](#hooks)",
         *_manifest(),
         *_components(own),

@@ -58,7 +58,7 @@ class Runner:
         print(typed, end="", flush=True)
         said = self.run(["bash", "-c", typed.removeprefix("$ ")], notes)
         keep = re.search(r"keep (\d+), (\d+)", notes)
-        lines = said.splitlines(keepends=True)
+        lines = [f"{line.rstrip()}\n" for line in said.splitlines()]
         if keep and len(lines) > int(keep[1]) + int(keep[2]):
             lines = [*lines[: int(keep[1])], "…\n", *lines[len(lines) - int(keep[2]) :]]
         return typed + "".join(lines)

@@ -295,9 +295,11 @@ class TestBaseline:
 
     def test_two_processes_at_once_keep_one(self, tmp_path: Path, store: Path) -> None:
         program = (
-            "import sys; from tlhub.adaptation import adapt; from tlhub.testing import *\n"
-            "print('ready', flush=True); sys.stdin.readline()\n"
-            "adapt(toy_manifest([{'use': 'mmd'}]), out=sys.argv[1], catalog=toy_catalog())"
+            "import sys\nfrom tlhub.adaptation import adapt\nfrom tlhub.testing import *\n"
+            "from tlhub.watch import Watch\n"
+            "class Waiting(Watch):\n"
+            "    def stopped(self): print('trained', flush=True); sys.stdin.readline()\n"
+            "adapt(toy_manifest([{'use': 'mmd'}]), out=sys.argv[1], catalog=toy_catalog(), watch=Waiting())"
         )
         both = [
             subprocess.Popen(
@@ -309,10 +311,14 @@ class TestBaseline:
             )
             for name in ("first", "second")
         ]
-        for process in both:
+        for process in both:  # both have trained the baseline, neither has kept it yet
             assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        ends = [process.communicate("go\n", timeout=120) for process in both]
+            assert process.stdout.readline() == "trained\n"
+        for process in both:
+            assert process.stdin is not None
+            process.stdin.write("go on\n" * 2)
+            process.stdin.flush()
+        ends = [process.communicate(timeout=120) for process in both]
         assert [process.returncode for process in both] == [0, 0], ends
         assert len(list((store / "baselines").iterdir())) == 1
         first, second = (read_record(tmp_path / name)["result"] for name in ("first", "second"))

@@ -38,7 +38,9 @@ def save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     try:
         _save(run, folder, history)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"the model cannot be written to {folder}: {error}", "make room there, then go on with --resume") from None
+        raise ArtifactError(
+            f"the model cannot be written to {folder}: {error}", "make room there, then go on with --resume"
+        ) from None
 
 
 def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -93,7 +93,9 @@ def _check_size(domain: Domain, batch: int, held_out: int = 0) -> None:
     """Raise a DataError where a domain cannot fill a batch."""
     if len(domain) < batch:
         without = f" besides the {held_out} held out for `select`" if held_out else ""
-        mend = f"set `batch: {len(domain)}` or less under `train`" if len(domain) else "add examples, or remove `select`"
+        mend = (
+            f"set `batch: {len(domain)}` or less under `train`" if len(domain) else "add examples, or remove `select`"
+        )
         raise DataError(f"`{domain.key}` has {len(domain)} examples{without}, fewer than one batch of {batch}", mend)
 
 
