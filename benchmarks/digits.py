@@ -26,7 +26,7 @@ for methods in METHODS.values():
         adapter |= {"layers": ["features", "logits"], "strength": 5, "schedule": "dann"}
 TRAIN = {
     "M→MM": {"epochs": 8, "steps_per_epoch": 500, "lr": 0.1},
-    "M→U": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
+    "M→U": {"epochs": 2, "steps_per_epoch": 450, "lr": 0.03},
     "U→M": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
 }
 PUBLISHED = {

@@ -224,14 +224,16 @@ class TestClasses:
 
     def test_of_a_labelled_target(self, user: User) -> None:
         user.images("target", ("cat", "dog", "wolf"))
-        said = user.is_refused("`target` has classes that the source lacks", target=folder("target", labels="all"))
+        said = user.is_refused(
+            "`target` has classes that are not among the run's", target=folder("target", labels="all")
+        )
         assert "target`: cat, dog, wolf" in said
-        assert "source: cat, dog\n" in said
+        assert "the run: cat, dog\n" in said
 
     def test_of_evaluate(self, user: User) -> None:
         user.images("hounds", ("cat", "hound"))
         said = user.is_refused(
-            "`evaluate` has classes that the source lacks", "classes: {hound: dog}", evaluate=folder("hounds")
+            "`evaluate` has classes that are not among the run's", "classes: {hound: dog}", evaluate=folder("hounds")
         )
         assert "cat, hound" in said
         assert "cat, dog" in said

@@ -103,11 +103,9 @@ def adapt(
     catalog = catalog or Catalog.installed()
     loaded = _load(manifest, overrides, catalog)
     folder = _folder(loaded, None if out is None else Path(out), resume)
-    if (folder / artifact.RECORD).is_file() and resume:
-        record = artifact.read_record(folder)
-        if "result" in record:
-            watch.note(f"{folder} is finished already: nothing to resume")
-            return result_of(folder, record)
+    if resume and "result" in (record := _record(folder)):
+        watch.note(f"{folder} is finished already: nothing to resume")
+        return result_of(folder, record)
     _check_writable(folder)
     where = pick_device(device)
     with preserved(), _deterministic():
@@ -115,6 +113,7 @@ def adapt(
         run = Run(loaded, catalog, data, where)
         watch.composed(run.facts())
         check(run, watch)
+        folder.mkdir(parents=True, exist_ok=True)  # from here on `--resume` finds it
         base = _baseline_folder(run, data, folder, watch) if baseline else None
         checkpoints = Checkpoints(folder / "checkpoints")
         if not resume:
@@ -215,8 +214,14 @@ def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     first = Path("runs") / _name(manifest)
     taken = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
     free = next(path for path in taken if not path.exists())
-    there = taken[: taken.index(free)]
-    return there[-1] if resume and there else free
+    there = [path for path in taken[: taken.index(free)] if path.is_dir()]
+    unfinished = [path for path in there if "result" not in _record(path)]
+    return [free, *there, *unfinished][-1] if resume else free
+
+
+def _record(folder: Path) -> Mapping[str, Any]:
+    """What a folder's record says, or nothing where it has none."""
+    return artifact.read_record(folder) if (folder / artifact.RECORD).is_file() else {}
 
 
 def _check_writable(folder: Path) -> None:
@@ -235,7 +240,7 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
     written = baseline_manifest(run)
     if written is None:
         watch.note(
-            "nothing is trained without the target to compare with: there is no source, or nothing looks at the target"
+            "there is no baseline to compare with: there is no source, or nothing here looks at the target"
         )
         return None
     base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
@@ -303,9 +308,7 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
             watch.note(f"`{domain.key}` has no example of {', '.join(missing)}")
     domains = [domain.matched(run.classes or ()) for domain in domains]
     count = workers(run)
-    models = [
-        ("adapted" if base or run.targets else "source-only", artifact.load(folder, str(run.device), run.catalog))
-    ]
+    models = [("adapted", artifact.load(folder, str(run.device), run.catalog))]
     if base is not None:
         models.insert(0, ("source-only", artifact.load(base, str(run.device), run.catalog)))
     rows: list[Row] = []

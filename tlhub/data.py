@@ -128,13 +128,13 @@ class Domain:
 
 
 def check_classes(key: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
-    """Raise a DataError that prints both lists where `theirs` has a name that `ours` lacks."""
+    """Raise a DataError that prints both lists where `theirs`, a domain's, has a name that `ours`, the run's, lacks."""
     unknown = [name for name in theirs if name not in ours]
     if unknown:
         like = next((name for name in ours if name not in theirs), ours[0])
         raise DataError(
-            f"`{key}` has classes that the source lacks: {', '.join(unknown)}\n"
-            f"  `{key}`: {', '.join(theirs)}\n  source: {', '.join(ours)}",
+            f"`{key}` has classes that are not among the run's: {', '.join(unknown)}\n"
+            f"  `{key}`: {', '.join(theirs)}\n  the run: {', '.join(ours)}",
             f"name them alike with `classes: {{{unknown[0]}: {like}}}` in `{key}`, or leave their examples out with "
             f"`classes: {{{unknown[0]}: null}}`",
         )

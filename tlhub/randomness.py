@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_MPS = torch.backends.mps.is_available()
+
 
 def derive(*purpose: int | str) -> int:
     """A 63-bit seed for a purpose, such as `derive(seed, "order", domain, epoch)`."""
@@ -28,9 +30,12 @@ def seed_all(*purpose: int | str) -> None:
     seed = derive(*purpose)
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for every kind of device: a hundred times slower
-    if torch.cuda.is_initialized():
+    # torch.manual_seed looks for devices of every kind each time, which takes a hundred times as long
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda._initialized:
         torch.cuda.manual_seed_all(seed)
+    if _MPS:
+        torch.mps.manual_seed(seed)
 
 
 def permutation(size: int, *purpose: int | str) -> Tensor:

@@ -162,13 +162,14 @@ class Run:
         return [*self.sources, *self.targets]
 
     @property
-    def labels_of_adapters(self) -> list[str]:
-        """A name for every adapter's loss term; the second `mmd` is `mmd#2`."""
-        names = [adapter.name for adapter in self.adapters]
-        return [
-            name if names[:number].count(name) == 0 else f"{name}#{names[:number].count(name) + 1}"
-            for number, name in enumerate(names)
-        ]
+    def penalised(self) -> dict[str, Adapter]:
+        """The adapters that may add a term to the loss, by the term's name; the second `mmd` is `mmd#2`."""
+        found: dict[str, Adapter] = {}
+        for adapter in self.adapters:
+            if type(adapter).penalty is not Adapter.penalty:
+                before = sum(other.name == adapter.name for other in found.values())
+                found[f"{adapter.name}#{before + 1}" if before else adapter.name] = adapter
+        return found
 
     def facts(self) -> dict[str, Any]:
         """What was composed, for people and for the record."""

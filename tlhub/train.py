@@ -85,7 +85,7 @@ class _Trainer:
 
     def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch) -> None:
         self.run, self.checkpoints, self.watch = run, checkpoints, watch
-        self.terms = ["task", *run.labels_of_adapters, "gradient"]
+        self.terms = ["task", *run.penalised, "gradient"]
         self.adapters = nn.ModuleList(run.adapters)
         self.superset = _learning(run)
         self.optimizer = make_optimizer(run)
@@ -211,7 +211,7 @@ class _Trainer:
                 pairs = zip(weights, ones, strict=True)
                 losses = losses * torch.cat([one if weight is None else weight for weight, one in pairs])
         terms = {"task": losses.mean()}
-        for name, adapter in zip(self.terms[1:-1], self.run.adapters, strict=True):
+        for name, adapter in self.run.penalised.items():
             penalty = adapter.penalty(step)
             if penalty is not None:
                 terms[name] = penalty
@@ -322,7 +322,7 @@ class _Trainer:
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
         facts = {
-            "manifest": run.manifest.as_dict(),
+            "manifest": _decisive(run),
             "round": run.round,
             "epoch": run.epoch,
             "step": run.step,
@@ -344,7 +344,7 @@ class _Trainer:
         if state is None:
             return
         run, facts = self.run, state.facts
-        if facts["manifest"] != run.manifest.as_dict():
+        if facts["manifest"] != _decisive(run):
             raise TrainingError(
                 f"the checkpoints in {self.checkpoints.folder} are of a different manifest",
                 "continue with the manifest they were made from, or start anew without --resume in another folder",
@@ -466,6 +466,13 @@ def workers(run: Run) -> int:
     """How many processes preprocess examples: as asked, or one a processor up to four."""
     asked = run.train.workers
     return asked if isinstance(asked, int) else min(4, torch.get_num_threads())
+
+
+def _decisive(run: Run) -> dict[str, Any]:
+    """What the manifest says that training depends on: a resumed one may have another name, say, or other workers."""
+    said = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "evaluate")}
+    free = ("workers", "checkpoint_every")
+    return {**said, "train": {key: value for key, value in said["train"].items() if key not in free}}
 
 
 def _learning(run: Run) -> list[nn.Parameter]:
