@@ -18,7 +18,7 @@ SEEDS = (10, 11, 12)
 SOURCE, DANN, MMD = "source only", "DANN", "MMD (DAN)"
 METHODS: dict[str, dict[str, list[dict[str, Any]]]] = {
     "M→MM": {SOURCE: [], DANN: [{"use": "dann", "layer": "backbone", "hidden": 500, "layers": 1}]},
-    "M→U": {SOURCE: [], DANN: [{"use": "dann", "hidden": 500, "strength": 2}], MMD: [{"use": "mmd"}]},
+    "M→U": {SOURCE: [], DANN: [{"use": "dann", "hidden": 500, "strength": 1}], MMD: [{"use": "mmd"}]},
     "U→M": {SOURCE: [], DANN: [{"use": "dann", "hidden": 500, "strength": 2}], MMD: [{"use": "mmd"}]},
 }
 for methods in METHODS.values():
@@ -26,7 +26,7 @@ for methods in METHODS.values():
         adapter |= {"layers": ["features", "logits"], "strength": 5, "schedule": "dann"}
 TRAIN = {
     "M→MM": {"epochs": 8, "steps_per_epoch": 500, "lr": 0.1},
-    "M→U": {"epochs": 2, "steps_per_epoch": 450, "lr": 0.03},
+    "M→U": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
     "U→M": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},
 }
 PUBLISHED = {

@@ -18,8 +18,10 @@ from typer.main import get_command
 
 from tlhub import hookspecs
 from tlhub.catalog import KINDS, Catalog, Entry
-from tlhub.manifest import DomainPart, EvaluatePart, Manifest, Part, TargetPart, Train
-from tlhub.settings import describe, expected
+from tlhub.manifest import Manifest, Train
+from tlhub.parts import DomainPart, EvaluatePart, Part, TargetPart
+from tlhub.settings import describe
+from tlhub.wording import expected
 from tlhub_cli.main import app
 
 FILE = Path(__file__).with_name("reference.md")

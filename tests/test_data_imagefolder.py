@@ -14,7 +14,7 @@ from PIL import Image
 
 from tlhub.data import Domain, Role, open_domain
 from tlhub.errors import DataError
-from tlhub.manifest import DomainPart
+from tlhub.parts import DomainPart
 from tlhub.testing import DatasetContract
 from tlhub_data.imagefolder import ImageFolder
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from tlhub.data import open_domain
 from tlhub.errors import DataError, SettingError
-from tlhub.manifest import DomainPart
+from tlhub.parts import DomainPart
 from tlhub.testing import DatasetContract
 from tlhub_data.csv import Csv
 from tlhub_data.jsonl import JsonLines

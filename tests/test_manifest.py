@@ -16,8 +16,11 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.manifests import plugin
 from tlhub import manifest
 from tlhub.catalog import Catalog
+from tlhub.checking import check
 from tlhub.errors import ManifestError
-from tlhub.manifest import Manifest, Part, Train
+from tlhub.manifest import Manifest, Train
+from tlhub.parts import DomainPart, EvaluatePart, Part, TargetPart
+from tlhub.schema import json_schema
 from tlhub.splits import Piece, parse_split, select_rows
 from tlhub.yaml_tree import dump, read_text, scalar
 
@@ -33,7 +36,7 @@ def catalog() -> Catalog:
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_a_manifest_survives_being_written_down(path: Path, catalog: Catalog) -> None:
     read = manifest.load(path, catalog=catalog)
-    assert manifest.check(read, catalog) == []
+    assert check(read, catalog) == []
     assert manifest.loads(read.as_yaml(), catalog=catalog) == read
     assert manifest.loads(json.dumps(read.as_dict())) == read
     assert manifest.from_dict(read.as_dict()) == read
@@ -152,19 +155,12 @@ def test_a_program_writes_paths_and_tuples() -> None:
     assert written == manifest.loads(SMALLEST)
 
 
-def test_ensure_valid_raises_what_check_finds(catalog: Catalog) -> None:
-    read = manifest.loads(f"{SMALLEST}adapters: [alignn]\n")
-    with pytest.raises(ManifestError) as raised:
-        manifest.ensure_valid(read, catalog)
-    assert raised.value.problems == manifest.check(read, catalog)
-
-
 # -- JSON Schema -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def validator(catalog: Catalog) -> jsonschema.Draft202012Validator:
-    schema = json.loads(json.dumps(manifest.json_schema(catalog)))
+    schema = json.loads(json.dumps(json_schema(catalog)))
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 
@@ -202,11 +198,11 @@ def test_the_schema_refuses_what_the_check_refuses(
 
 
 def test_a_schema_of_no_plugins_is_a_schema() -> None:
-    jsonschema.Draft202012Validator.check_schema(manifest.json_schema(Catalog({})))
+    jsonschema.Draft202012Validator.check_schema(json_schema(Catalog({})))
 
 
 def test_every_field_of_the_core_is_described() -> None:
-    for model in (Manifest, Train, manifest.DomainPart, manifest.TargetPart, manifest.EvaluatePart):
+    for model in (Manifest, Train, DomainPart, TargetPart, EvaluatePart):
         assert all(field.description for field in model.model_fields.values())
 
 

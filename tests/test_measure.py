@@ -291,7 +291,7 @@ class TestBaseline:
     def test_a_run_that_looks_at_no_target_is_its_own_baseline(self, adapts: Adapts) -> None:
         found = adapts([{"use": "head_swap"}])
         assert found.told.trained == ["training"]
-        assert [row.model for row in found.result.rows] == ["source-only"]
+        assert [row.model for row in found.result.rows] == ["adapted"]
 
     def test_two_processes_at_once_keep_one(self, tmp_path: Path, store: Path) -> None:
         program = (

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, Field
 
 from tlhub.component import Component
 from tlhub.errors import SettingError, UserError
-from tlhub.settings import check_settings, create, describe, expected, model
+from tlhub.settings import check_settings, create, describe, model
+from tlhub.wording import expected
 
 
 class Colour(enum.StrEnum):

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from tlhub import artifact, manifest as manifests
-from tlhub.artifact import Adapted
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
 from tlhub.errors import ArtifactError, DataError, UserError
@@ -69,10 +68,6 @@ class Result:
             "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "sentence": self.sentence,
         }
-
-    def load(self, device: str | None = None) -> Adapted:
-        """The adapted model."""
-        return artifact.load(self.folder, device)
 
 
 def adapt(
@@ -208,8 +203,11 @@ def _name(manifest: Manifest) -> str:
 def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     """Where this run is written. Raises UserError where that would overwrite another."""
     if out is not None:
-        if not resume and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        filled = out.exists() and (not out.is_dir() or any(out.iterdir()))
+        if filled and not resume:
             raise UserError(f"{out} is there already", "continue it with --resume, remove it, or choose another --out")
+        if filled and not any((out / name).exists() for name in ("checkpoints", artifact.RECORD)):
+            raise UserError(f"{out} is no run of tlhub: there is nothing to resume", "is `--out` what it was then?")
         return out
     first = Path("runs") / _name(manifest)
     taken = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]

@@ -45,7 +45,7 @@ class Adapter(Component, nn.Module):
     needs: ClassVar[frozenset[Need]] = frozenset()
     modalities: ClassVar[frozenset[str] | None] = None
     paper: ClassVar[str] = ""
-    additive: bool = True
+    additive: bool = False
     rounds: int = 1
 
     def modify(self, run: Run) -> None:

@@ -57,6 +57,7 @@ def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
         save_file(tensors, partial / "model.safetensors")
     names = sorted(path.name for path in partial.iterdir())
     for name in names:
+        (partial / name).chmod(0o644)  # safetensors writes for its owner alone, and a model is there to be shared
         sync(partial / name)
         (partial / name).replace(folder / name)
     partial.rmdir()
@@ -86,7 +87,7 @@ def fingerprint(domain: Any) -> dict[str, Any]:
 
 def versions(catalog: Catalog) -> dict[str, str]:
     """Versions of what a result depends on: Python, the libraries, and every distribution that offers a component."""
-    names = {"torch", "timm", "transformers", "tlhub"}
+    names = {"tlhub", "torch", "timm", "transformers", "datasets", "numpy", "pillow", "scikit-learn"}
     names |= {entry.distribution for entry in catalog.entries() if entry.distribution}
     found = {"python": platform.python_version()}
     for name in sorted(names):

@@ -17,7 +17,7 @@ from tlhub.splits import parse_split, select_rows
 
 if TYPE_CHECKING:
     from tlhub.backbone import Preprocess
-    from tlhub.manifest import DomainPart
+    from tlhub.parts import DomainPart
 
 Role = Literal["source", "target", "evaluate"]
 

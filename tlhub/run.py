@@ -21,7 +21,8 @@ from tlhub.validator import Validator
 
 if TYPE_CHECKING:
     from tlhub.catalog import Catalog
-    from tlhub.manifest import DomainPart, Manifest
+    from tlhub.manifest import Manifest
+    from tlhub.parts import DomainPart
 
 
 @dataclass(frozen=True)

@@ -228,7 +228,7 @@ class _Trainer:
         if self.checkpoints.latest()[0] is not None:
             hint += "; the last checkpoint is from before"
         raise TrainingError(
-            f"the loss term {' and '.join(named)} is not finite at step {self.run.step} of round {self.run.round}", hint
+            f"the loss term {' and '.join(named)} is not finite in step {self._done() + 1}", hint
         )
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
@@ -442,7 +442,7 @@ def refuse_inexact(run: Run) -> None:
         return
     if run.train.batch % parts:
         raise UserError(f"`accumulate: {parts}` does not divide `batch: {run.train.batch}`", "choose a divisor")
-    joint = [adapter.name for adapter in run.adapters if not adapter.additive]
+    joint = [adapter.name for adapter in run.penalised.values() if not adapter.additive]
     if joint:
         raise UserError(
             f"`accumulate` would change what `{joint[0]}` computes: its term for a batch is not the mean of its parts'",

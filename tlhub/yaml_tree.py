@@ -7,7 +7,7 @@ document, text as keys. Scalars follow YAML 1.2: `1e-3` is a number; `yes`, `no`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,20 @@ class Node:
             return {key: child.plain() for key, child in self.value.items()}
         return [child.plain() for child in self.value] if isinstance(self.value, list) else self.value
 
+    def place(self, location: Sequence[str | int], key: bool = False) -> Position:
+        """Where the value of a location stands, or its key; where the location ends early, what is there."""
+        node, position = self, self.position
+        for step in location:
+            if isinstance(node.value, dict) and step in node.value:
+                position = node.keys[str(step)] if key else node.value[step].position
+                node = node.value[step]
+            elif isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                position = node.position
+            elif isinstance(step, str):
+                break
+        return position
+
 
 def read_file(path: Path) -> Node:
     """The tree of a YAML file. Raises ManifestError where the file cannot be read or is not YAML of this kind."""
@@ -68,12 +82,12 @@ def read_file(path: Path) -> Node:
             data = stream.read(MAX_BYTES + 1)
             size = max(path.stat().st_size, len(data))
     except FileNotFoundError:
-        raise _error(whole, "there is no such file") from None
+        raise error_at(whole, "there is no such file") from None
     except IsADirectoryError:
-        raise _error(whole, "this is a folder", "name the YAML file in it") from None
+        raise error_at(whole, "this is a folder", "name the YAML file in it") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise _error(whole, f"the file cannot be read: {reason}") from None
+        raise error_at(whole, f"the file cannot be read: {reason}") from None
     if len(data) > MAX_BYTES:
         raise _too_large(whole, size)
     try:
@@ -82,7 +96,7 @@ def read_file(path: Path) -> Node:
         lines = _BREAK.split(data[: error.start].decode("utf-8"))
         position = Position(str(path), len(lines), len(lines[-1]) + 1, 1, lines[-1] + "\ufffd")
         message = f"the file is not UTF-8: byte 0x{data[error.start]:02x} is no character"
-        raise _error(position, message, "save it with the encoding UTF-8") from None
+        raise error_at(position, message, "save it with the encoding UTF-8") from None
     return read_text(text, str(path))
 
 
@@ -127,7 +141,7 @@ class _Reader:
         open_nodes: list[tuple[Node, Any]] = []  # with the key that waits for its value
         for event in self.events():
             if isinstance(event, DocumentStartEvent) and root is not None:
-                raise _error(self.at(event), "a second document begins here", "keep one document: remove the `---`")
+                raise error_at(self.at(event), "a second document begins here", "keep one document: remove the `---`")
             if not isinstance(event, NodeEvent):
                 if isinstance(event, yaml.CollectionEndEvent):
                     open_nodes.pop()
@@ -139,7 +153,7 @@ class _Reader:
             node = self.node(event)
             values += 1
             if values > MAX_VALUES:
-                raise _error(node.position, f"more than {MAX_VALUES:,} values")
+                raise error_at(node.position, f"more than {MAX_VALUES:,} values")
             if not open_nodes:
                 root = node
             else:
@@ -152,7 +166,7 @@ class _Reader:
                     open_nodes[-1] = (parent, None)
             if isinstance(node.value, (list, dict)):
                 if len(open_nodes) == MAX_DEPTH:
-                    raise _error(node.position, f"nested deeper than {MAX_DEPTH} levels")
+                    raise error_at(node.position, f"nested deeper than {MAX_DEPTH} levels")
                 open_nodes.append((node, None))
         return root or Node(None, self.place(1, 1))
 
@@ -163,25 +177,25 @@ class _Reader:
         except ReaderError as error:
             lines = _BREAK.split(self.text[: error.position])
             message = f"the character {quoted(self.text[error.position])} cannot stand in a manifest"
-            raise _error(self.place(len(lines), len(lines[-1]) + 1), message, "remove it") from None
+            raise error_at(self.place(len(lines), len(lines[-1]) + 1), message, "remove it") from None
         except MarkedYAMLError as error:
             raise self.syntax_error(error) from None
         except (ValueError, OverflowError):  # PyYAML lets these out for `"\UFFFFFFFF"` and a version of 5,000 digits
             message = "the file is not YAML: a number or an escape in it is too large"
-            raise _error(Position(self.file), message) from None
+            raise error_at(Position(self.file), message) from None
 
     def node(self, event: Any) -> Node:
         """The node that an event begins."""
         position = self.at(event)
         if isinstance(event, AliasEvent):
             message = f"the alias {quoted(f'*{event.anchor}')} is not allowed"
-            raise _error(position, message, "write the value out again")
+            raise error_at(position, message, "write the value out again")
         if event.anchor is not None:
             message = f"the anchor {quoted(f'&{event.anchor}')} is not allowed"
-            raise _error(position, message, "write the value out where it is used")
+            raise error_at(position, message, "write the value out where it is used")
         if event.tag is not None:
             message = f"the tag {quoted(event.tag.replace('tag:yaml.org,2002:', '!!'))} is not allowed"
-            raise _error(position, message, "remove it: settings know their types")
+            raise error_at(position, message, "remove it: settings know their types")
         if isinstance(event, MappingStartEvent):
             return Node({}, position)
         if isinstance(event, SequenceStartEvent):
@@ -189,21 +203,21 @@ class _Reader:
         try:
             return Node(scalar(event.value) if event.style is None else _joined_surrogates(event.value), position)
         except UnicodeDecodeError:
-            raise _error(position, "this text holds half a character", "remove the escape `\\ud…`") from None
+            raise error_at(position, "this text holds half a character", "remove the escape `\\ud…`") from None
         except ValueError:
-            raise _error(position, "this number has too many digits") from None
+            raise error_at(position, "this number has too many digits") from None
 
     def check_key(self, event: Any, mapping: Node) -> None:
         """Raise where a key is not text, or there twice."""
         node = self.node(event)
         if not isinstance(event, ScalarEvent):
-            raise _error(node.position, "a list or a mapping cannot be a key")
+            raise error_at(node.position, "a list or a mapping cannot be a key")
         if not event.value:
-            raise _error(node.position, "a key is missing before the `:`")
+            raise error_at(node.position, "a key is missing before the `:`")
         if event.value in mapping.keys:
             first = mapping.keys[event.value].line
             message = f"{quoted(event.value)} is given twice: in line {first} and in line {node.position.line}"
-            raise _error(node.position, message, "keep one of the two")
+            raise error_at(node.position, message, "keep one of the two")
 
     def at(self, event: Any) -> Position:
         """Where the event's text stands; of a collection, its first character."""
@@ -222,46 +236,48 @@ class _Reader:
         mark = error.problem_mark or error.context_mark
         opening = error.context_mark
         if not isinstance(mark, Mark):
-            return _error(Position(self.file), f"the file is not YAML: {problem}")
+            return error_at(Position(self.file), f"the file is not YAML: {problem}")
         here = self.place(mark.line + 1, mark.column + 1)
         if "found character '\\t'" in problem:
-            return _error(here, "a tab stands where YAML wants spaces", "replace it with spaces")
+            return error_at(here, "a tab stands where YAML wants spaces", "replace it with spaces")
         if "that cannot start any token" in problem:
-            return _error(here, f"a value cannot begin with {quoted(self.char(here))}", "put the value in quotes")
+            return error_at(here, f"a value cannot begin with {quoted(self.char(here))}", "put the value in quotes")
         if opening is not None and "flow" in context:
             bracket = self.place(opening.line + 1, opening.column + 1)
             if mark.line > opening.line:
-                return _error(bracket, f"this {quoted(self.char(bracket))} is never closed")
+                return error_at(bracket, f"this {quoted(self.char(bracket))} is never closed")
             hint = "text that contains brackets, braces or `: ` goes in quotes here"
-            return _error(here, f"expected a comma or the end of the {quoted(self.char(bracket))}", hint)
+            return error_at(here, f"expected a comma or the end of the {quoted(self.char(bracket))}", hint)
         if opening is not None and "quoted scalar" in context and "unexpected" in problem:
-            return _error(self.place(opening.line + 1, opening.column + 1), "this quote is never closed")
+            return error_at(self.place(opening.line + 1, opening.column + 1), "this quote is never closed")
         if "could not find expected ':'" in problem and opening is not None:
-            return _error(self.rest_of_line(opening.line, opening.column), "this line has no `:` after its key")
+            return error_at(self.rest_of_line(opening.line, opening.column), "this line has no `:` after its key")
         if "mapping values are not allowed" in problem:
             return self.misplaced_colon(here)
         if "but found '<scalar>'" in problem:
-            return _error(here, "there is text after the end of the value", "put the whole value in quotes")
+            return error_at(here, "there is text after the end of the value", "put the whole value in quotes")
         if "but found ':'" in problem:
-            return _error(here, "a key is missing before the `:`")
+            return error_at(here, "a key is missing before the `:`")
         if "found ']'" in problem or "found '}'" in problem:
-            return _error(here, f"this {quoted(self.char(here))} closes nothing")
+            return error_at(here, f"this {quoted(self.char(here))} closes nothing")
         if any(
             words in problem for words in ("but found '<block", "but found '-'", "but found '?'", "entries are not")
         ):
             hint = "lines that belong together begin in the same column"
-            return _error(self.rest_of_line(mark.line, mark.column), "this line does not fit the lines above it", hint)
-        return _error(here, f"the file is not YAML: {problem}")
+            return error_at(
+                self.rest_of_line(mark.line, mark.column), "this line does not fit the lines above it", hint
+            )
+        return error_at(here, f"the file is not YAML: {problem}")
 
     def misplaced_colon(self, here: Position) -> ManifestError:
         """A `: ` inside of a value: there is an earlier one in the line, or the line continues the one before."""
         before = here.source_line[: here.column - 1]
         if ": " in before or before.lstrip().startswith("- "):
-            return _error(here, "a second `:` in one line", "put the value in quotes if the `:` belongs to it")
+            return error_at(here, "a second `:` in one line", "put the value in quotes if the `:` belongs to it")
         start = len(before) - len(before.lstrip())
         hint = "check the indentation, and that the line above has a `: ` after its key"
         place = self.rest_of_line(here.line - 1, start)
-        return _error(place, "this line reads as a continuation of the line above", hint)
+        return error_at(place, "this line reads as a continuation of the line above", hint)
 
     def rest_of_line(self, line: int, column: int) -> Position:
         """From a column (counted from 0) to the last character of the line."""
@@ -299,8 +315,9 @@ def _joined_surrogates(text: str) -> str:
 
 
 def _too_large(position: Position, size: int) -> ManifestError:
-    return _error(position, f"the file is too large for a manifest: {size:,} bytes, {MAX_BYTES:,} are allowed")
+    return error_at(position, f"the file is too large for a manifest: {size:,} bytes, {MAX_BYTES:,} are allowed")
 
 
-def _error(position: Position, message: str, hint: str | None = None) -> ManifestError:
+def error_at(position: Position, message: str, hint: str | None = None) -> ManifestError:
+    """The error of one problem at a position."""
     return ManifestError([Problem.at(position, message, hint)])

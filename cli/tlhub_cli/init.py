@@ -58,7 +58,8 @@ def init(
         parts["source"]["split"], parts["evaluate"]["split"] = _split(catalog, parts["source"])
     domains = _opened(catalog, parts)
     smallest = min(len(domain) for role, domain in domains.items() if role != "evaluate")
-    parts["train"]["batch"] = 2 ** (min(BATCH, smallest).bit_length() - 1)
+    if smallest < parts["train"]["batch"]:
+        parts["train"]["batch"] = 2 ** (smallest.bit_length() - 1)
     missing = _missing(catalog, parts)
     remarks = [*missing, *_differing(domains)]
     out.write_text(_written(parts, domains, remarks, str(out)), encoding="utf-8")
@@ -74,12 +75,20 @@ def init(
 def _digits() -> Parts:
     """From clean digits to digits on photographs, both built in."""
     return {
-        "backbone": {"use": "lenet", "size": 32},
+        "backbone": {"use": "lenet", "grey": False, "batch_norm": True, "dropout": 0.0, "shift": 2},
         "source": {"use": "digits", "split": "train"},
         "target": {"use": "digits_photo", "split": "train"},
         "evaluate": {"use": "digits_photo", "split": "test"},
-        "adapters": [{"use": "mmd"}],
-        "train": {"epochs": 30, "batch": BATCH, "lr": 0.001, "backbone_lr": 1.0},
+        "adapters": [{"use": "dann", "hidden": 128}],
+        "train": {
+            "epochs": 10,
+            "steps_per_epoch": 45,
+            "batch": 64,
+            "lr": 0.001,
+            "backbone_lr": 1.0,
+            "weight_decay": 0.01,
+            "batch_norm": "separate",
+        },
     }
 
 

@@ -12,6 +12,6 @@ def schema() -> None:
     `# yaml-language-server: $schema=FILE`.
     """
     from tlhub.catalog import Catalog
-    from tlhub.manifest import json_schema
+    from tlhub.schema import json_schema
 
     output.facts(json_schema(Catalog.installed()))

@@ -43,7 +43,6 @@ class MMD(Adapter):
     name = "mmd"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SOURCE, Need.TARGET})
     paper = "Long et al. 2015, Learning transferable features with deep adaptation networks, arXiv:1502.02791"
-    additive = False  # pairs of examples count, and parts of a batch lack most of them
 
     def __init__(
         self,

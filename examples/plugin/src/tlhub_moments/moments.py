@@ -29,7 +29,6 @@ class Moments(Adapter):
     name = "moments"
     paper = "Zellinger et al. 2017, Central Moment Discrepancy (CMD) for Domain-Invariant Representation Learning"
     needs = frozenset({Need.SOURCE, Need.TARGET})
-    additive = False
 
     def __init__(
         self, strength: Annotated[float, Field(gt=0)] = 1.0, orders: Annotated[int, Field(ge=1, le=10)] = 5
