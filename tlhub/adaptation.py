@@ -23,7 +23,7 @@ from tlhub.home import home
 from tlhub.manifest import Manifest
 from tlhub.measure import Comparison, Score, compare, interval, outputs
 from tlhub.randomness import preserved
-from tlhub.run import Data, Run, aligns, open_data, open_role, pick_device
+from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only
 from tlhub.train import check, train, workers
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
@@ -174,12 +174,15 @@ def baseline_manifest(run: Run) -> Manifest | None:
 
     That is so without a source, or where nothing looks at the target: the run is then the source-only model itself.
     """
-    kept = [part for part in run.manifest.adapters if not aligns(run.catalog.find("adapters", part.use).cls)]
     if not run.sources or not run.targets:
         return None
     written = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "target", "evaluate")}
-    written["adapters"] = [part.model_dump() for part in kept]
+    kept = source_only(run.manifest, run.catalog)
+    written["adapters"] = [part.model_dump() for part in run.manifest.adapters if part in kept]
     written["train"] = {**written["train"], "steps_per_epoch": run.steps_per_epoch}
+    if run.manifest.select not in kept:
+        written.pop("select", None)
+        written["train"]["patience"] = None
     return manifests.from_dict(written)
 
 
@@ -237,9 +240,7 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
     """The artifact of this run's source-only baseline: from the store, or trained now and stored."""
     written = baseline_manifest(run)
     if written is None:
-        watch.note(
-            "there is no baseline to compare with: there is no source, or nothing here looks at the target"
-        )
+        watch.note("there is no baseline to compare with: there is no source, or nothing here looks at the target")
         return None
     base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
     folder = home() / "baselines" / _key(base)

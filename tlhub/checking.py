@@ -85,7 +85,7 @@ def _component_problems(manifest: Manifest, catalog: Catalog, nameless: Collecti
                 found = [_refusal(manifest.tree, location, part, error)]
         problems += found
         made[role].append(_Made(location, part.use, component))
-    problems += _unmet_needs(manifest, made["adapters"])
+    problems += _unmet_needs(manifest, [*made["adapters"], *made["select"]])
     problems += _mismatches(manifest, catalog, made)
     in_rounds = [each for each in made["adapters"] if each.component.rounds > 1]
     for each in in_rounds[1:]:
@@ -129,7 +129,7 @@ def _refusal(tree: Node, location: Location, part: Part, error: UserError) -> Pr
     return Problem.at(tree.place((*location, step)), message, error.hint)
 
 
-def _unmet_needs(manifest: Manifest, adapters: Iterable[_Made]) -> Iterator[Problem]:
+def _unmet_needs(manifest: Manifest, components: Iterable[_Made]) -> Iterator[Problem]:
     met = {
         "SOURCE": any(domain.labels == "all" for domain in manifest.source),
         "TARGET": bool(manifest.target),
@@ -142,7 +142,7 @@ def _unmet_needs(manifest: Manifest, adapters: Iterable[_Made]) -> Iterator[Prob
         if manifest.target
         else "add a `target` with `labels: all`",
     }
-    for each in adapters:
+    for each in components:
         for need in sorted(each.component.needs):
             if not met[need.name]:
                 place = manifest.tree.place((*each.location, "use"))

@@ -33,7 +33,7 @@ class Train(BaseModel):
     epochs: Annotated[int, Field(gt=0)] = Field(default=10, description="How often training goes through the data.")
     steps_per_epoch: Annotated[int, Field(gt=0)] | None = Field(
         default=None,
-        description="Optimizer steps in an epoch; null: what the largest labelled domain has.",
+        description="Optimizer steps in an epoch; null: as many as the largest source has batches.",
     )
     batch: Annotated[int, Field(gt=0)] = Field(default=32, description="Examples of every domain in one step.")
     lr: Annotated[float, Field(gt=0)] = Field(
@@ -54,10 +54,10 @@ class Train(BaseModel):
     )
     batch_norm: Literal["joint", "separate"] = Field(
         default="joint",
-        description="Whether batch normalization sees the domains together or each for itself.",
+        description="Whether batch normalization sees all domains of a step together, or sources and targets apart.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="`auto`: bf16 where the hardware has it."
+        default="auto", description="`auto`: bf16 on a GPU that computes in it, else fp32."
     )
     seed: Annotated[int, Field(ge=0)] = Field(default=0, description="Everything random follows from it.")
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
@@ -70,7 +70,8 @@ class Train(BaseModel):
         default=0.1, description="Share of every labelled source that is held out for the score of `select`."
     )
     checkpoint_every: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="Steps between checkpoints; null: one at the end of every epoch."
+        default=None,
+        description="Steps between checkpoints; null: at the end of an epoch, where the last is half a minute old.",
     )
 
 

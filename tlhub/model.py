@@ -114,12 +114,13 @@ def _keep(layers: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Ten
 
 
 class SeparateBatchNorm(TorchFunctionMode):
-    """Normalises every domain of a joint batch by its own statistics; the running ones follow the last domain alone.
+    """Normalises each part of a joint batch by its own statistics; the running ones follow the last part alone.
 
-    The target comes last, and the trained model is for the target: that is whose statistics it should leave with.
+    The parts are the sources' rows and the targets' rows. The trained model is for the target: that is whose statistics
+    it should leave with.
 
     Args:
-        sizes: rows of every domain, in their order in the batch.
+        sizes: rows of every part, in their order in the batch.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:

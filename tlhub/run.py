@@ -20,9 +20,9 @@ from tlhub.task import Task
 from tlhub.validator import Validator
 
 if TYPE_CHECKING:
-    from tlhub.catalog import Catalog
+    from tlhub.catalog import Catalog, Kind
     from tlhub.manifest import Manifest
-    from tlhub.parts import DomainPart
+    from tlhub.parts import DomainPart, Part
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ def open_role(manifest: Manifest, catalog: Catalog, role: Role) -> list[Domain]:
 def needs_target(manifest: Manifest, catalog: Catalog) -> bool:
     """Whether training looks at the target at all: if not, it is never opened."""
     shown = any(part.labels != "none" for _, part in parts(manifest, "target"))
-    return shown or any(aligns(catalog.find("adapters", part.use).cls) for part in manifest.adapters)
+    return shown or len(source_only(manifest, catalog)) < len(manifest.adapters) + (manifest.select is not None)
 
 
-def aligns(adapter: type[Any]) -> bool:
-    """Whether an adapter needs the target, and so has no place in the source-only baseline."""
-    return bool(adapter.needs & {Need.TARGET, Need.TARGET_LABELS})
+def source_only(manifest: Manifest, catalog: Catalog) -> list[Part]:
+    """The adapters, and the validator, that need no target: what the source-only baseline keeps."""
+    kinds: list[tuple[Kind, Part]] = [("adapters", part) for part in manifest.adapters]
+    kinds += [("validators", manifest.select)] if manifest.select else []
+    target = {Need.TARGET, Need.TARGET_LABELS}
+    return [part for kind, part in kinds if not catalog.find(kind, part.use).cls.needs & target]
 
 
 def open_data(manifest: Manifest, catalog: Catalog) -> Data:

@@ -227,9 +227,7 @@ class _Trainer:
         hint = "lower the learning rate, set `clip: 1.0` under `train`, or lower the term's strength"
         if self.checkpoints.latest()[0] is not None:
             hint += "; the last checkpoint is from before"
-        raise TrainingError(
-            f"the loss term {' and '.join(named)} is not finite in step {self._done() + 1}", hint
-        )
+        raise TrainingError(f"the loss term {' and '.join(named)} is not finite in step {self._done() + 1}", hint)
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
         run = self.run

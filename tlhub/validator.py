@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from tlhub.adapter import Need
 from tlhub.component import Component
 from tlhub.task import Task
 
@@ -26,7 +28,13 @@ class Outputs:
 
 
 class Validator(Component, ABC):
-    """A score of a model, the larger the better, from what training may see: never from a hidden label."""
+    """A score of a model, the larger the better, from what training may see: never from a hidden label.
+
+    Class attributes:
+        needs: what the run must have; the source-only baseline goes without one that needs the target.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     @abstractmethod
     def score(self, task: Task, source: Outputs | None, target: Outputs | None) -> float:

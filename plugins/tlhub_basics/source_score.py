@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from tlhub.adapter import Need
 from tlhub.errors import UserError
 from tlhub.task import Task
 from tlhub.validator import Outputs, Validator
@@ -15,6 +18,7 @@ class SourceScore(Validator):
     """
 
     name = "source_score"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SOURCE})
 
     def score(self, task: Task, source: Outputs | None, target: Outputs | None) -> float:
         if source is None or source.labels is None:
