@@ -83,8 +83,7 @@ def main() -> None:
         f"""# Office-Caltech10, MobileNetV2, {BACKBONE["input_size"]} px
 
 Accuracy in per cent on all photos of the target, last epoch; no target label is used for training or for choosing
-anything. The oracle picks the epoch with the best target accuracy: it is what most published tables print, and
-nobody can do it. Written by `benchmarks/office_caltech.py` from `benchmarks/records/office_caltech.jsonl`.
+anything. Written by `benchmarks/office_caltech.py` from `benchmarks/records/office_caltech.jsonl`.
 
 {chr(10).join([honest, *means, *speed])}
 
