@@ -36,6 +36,12 @@ def test_images_are_coloured_and_of_one_size_and_classes_are_balanced(
     assert pickle.loads(pickle.dumps(examples)).inputs[0] == examples.inputs[0]
 
 
+@pytest.mark.parametrize(("data", "split"), PARTS)
+def test_the_order_does_not_tell_the_class(data: type[Digits | DigitsPhoto], split: str) -> None:
+    labels = np.array(data().open(split, labels=True).labels)
+    assert (labels == np.arange(len(labels)) % 10).mean() < 0.2
+
+
 def test_every_digit_is_in_exactly_one_domain_and_split() -> None:
     sizes = [len(data().open(split, labels=False).inputs) for data, split in PARTS]
     assert sum(sizes) == 1797

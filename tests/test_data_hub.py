@@ -78,6 +78,13 @@ def test_the_fingerprint_is_about_content(repo: str) -> None:
     assert known[0] == known[2] != known[1]
 
 
+def test_a_large_one_is_known_without_reading_it(repo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tlhub_data.hub.CONTENT_LIMIT", 0)
+    monkeypatch.setattr("tlhub_data.inputs.Column.digests", None)
+    known = [Hub(repo, config="short").open(split, labels=True).fingerprint for split in ("train", "test", "train")]
+    assert known[0] == known[2] != known[1]
+
+
 def test_without_a_configuration_the_ones_there_are_named(repo: str) -> None:
     with pytest.raises(DataError, match=r"(?s)cannot be opened: .*short.*long.*help: name one of them with `config:`"):
         Hub(repo).splits()

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import make_run, state, train_run
+from tlhub.checkpoint import Checkpoints
 from tlhub.errors import SettingError, UserError
 from tlhub.run import Run
+from tlhub.train import train
 from tlhub.watch import Watch
 from tlhub_finetune.bottleneck import Bottleneck
 from tlhub_finetune.partial_freeze import PartialFreeze
@@ -170,15 +172,14 @@ class TestGradualUnfreeze:
             adapters: list[dict[str, Any]] = [{"use": "gradual_unfreeze"}, {"use": "partial_freeze", "stages": 1}]
             return make_run(*adapters, epochs=4, checkpoint_every=1, **SGD)
 
+        class Killer(Watch):
+            def step(self, done: int) -> None:
+                if done == stop:
+                    raise KilledError
+
         whole, broken, resumed = run(), run(), run()
         train_run(whole, tmp_path / "whole")
-        last = broken.adapters[1]
-        last.penalty = lambda step: _raise(KilledError) if step.number == stop else None  # type: ignore[method-assign]
         with pytest.raises(KilledError):
-            train_run(broken, tmp_path / "broken")
+            train(broken, Checkpoints(tmp_path / "broken"), Killer())
         train_run(resumed, tmp_path / "broken")
         assert not changed(state(whole.model), state(resumed.model))
-
-
-def _raise(error: type[Exception]) -> None:
-    raise error

@@ -197,7 +197,7 @@ class TestNotFinite:
         watch = Seeing(run)
         with pytest.raises(TrainingError) as error:
             train(run, Checkpoints(tmp_path), watch)
-        assert f"the loss term {named or '`gradient`'} is not finite at step 3" in error.value.message
+        assert f"the loss term {named or '`gradient`'} is not finite in step 4" in error.value.message
         assert max(watch.after_step) == 3
         learned = dict(run.model.named_parameters())
         assert_equal({name: watch.after_step[3][name] for name in learned}, learned)
@@ -232,7 +232,7 @@ class TestNotFinite:
         )
         done = tlhub("adapt", "manifest.yaml", "--no-baseline", "--out", "out")
         assert done.returncode == 2
-        assert "the loss term `mmd` is not finite at step 0" in done.stderr
+        assert "the loss term `mmd` is not finite in step 1" in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "out/tlhub.json").exists()
 
@@ -367,15 +367,17 @@ class TestSelection:
         watch = Seeing(run)
         return run, watch, train(run, Checkpoints(tmp_path), watch)
 
-    def test_the_best_epochs_weights_are_kept(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_the_best_epochs_weights_are_kept_of_equals_the_last(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         run, watch, history = self.select([0.1, 0.2, 0.6, 0.3, 0.6, 0.5], monkeypatch, tmp_path)
         assert [row["selection"] for row in history] == [0.1, 0.2, 0.6, 0.3, 0.6, 0.5]
-        assert_equal(state(run.model), watch.after_epoch[2])
+        assert_equal(state(run.model), watch.after_epoch[4])
 
     def test_training_stops_when_patience_ends(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         run, watch, history = self.select([0.1, 0.5, 0.4, 0.5, 0.9, 0.9], monkeypatch, tmp_path, patience=2)
-        assert len(history) == 4
-        assert_equal(state(run.model), watch.after_epoch[1])
+        assert len(history) == 4, "an equal score is no better one"
+        assert_equal(state(run.model), watch.after_epoch[3])
 
     def test_a_resumed_run_remembers_the_best_and_how_long_it_waited(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

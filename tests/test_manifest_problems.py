@@ -283,7 +283,14 @@ BROKEN: list[tuple[str, str, list[tuple[int, int, str, str | None]]]] = [
     (
         "too large",
         f"{GOOD}train: {{validation: 0.6}}\n",
-        [(4, 21, "`validation` of `train`: expected a number from 0 to 0.5, found the number 0.6", None)],
+        [
+            (
+                4,
+                21,
+                "`validation` of `train`: expected a number greater than 0 and of at most 0.5, found the number 0.6",
+                None,
+            )
+        ],
     ),
     (
         "infinite",

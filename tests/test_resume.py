@@ -146,3 +146,56 @@ class TestCheckpoints:
         state, _ = checkpoints.latest()
         assert state is not None
         assert state.facts["step"] == 3
+
+
+class TestGoingOn:
+    """What `--resume` continues, and what it refuses."""
+
+    def stop(self, folder: Path, tlhub: Command, *more: str) -> None:
+        """Leave a run behind that has a checkpoint and is not finished."""
+        process = started(folder, "--set", "train.checkpoint_every=1", "--set", "train.epochs=500", *more)
+        wait_for_checkpoint(folder, process, 1)
+        process.kill()
+        process.wait()
+
+    def test_changed_data_is_refused_by_name(self, folders: tuple[Path, Path], tlhub: Command) -> None:
+        folder = folders[0]
+        self.stop(folder, tlhub)
+        write_images(folder.parent / "images", each=9, side=40)
+        done = tlhub(
+            "adapt",
+            "manifest.yaml",
+            "--out",
+            "out",
+            "--no-baseline",
+            "--resume",
+            "--set",
+            "train.epochs=500",
+            cwd=folder,
+        )
+        assert done.returncode == 2
+        assert "the data of `source`, `target` changed since the checkpoints" in done.stderr
+
+    def test_a_folder_that_is_no_run_is_refused(self, folders: tuple[Path, Path], tlhub: Command) -> None:
+        done = tlhub("adapt", "manifest.yaml", "--out", ".", "--resume", cwd=folders[0])
+        assert done.returncode == 2
+        assert "nothing to resume" in done.stderr
+
+    def test_runs_of_one_manifest_at_once_take_folders_of_their_own(
+        self, folders: tuple[Path, Path], tlhub: Command
+    ) -> None:
+        folder = folders[0]
+        command = [
+            sys.executable,
+            "-m",
+            "tlhub_cli",
+            "adapt",
+            "manifest.yaml",
+            "--no-baseline",
+            "--set",
+            "train.epochs=1",
+        ]
+        runs = [subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) for _ in range(3)]
+        assert [run.wait(timeout=240) for run in runs] == [0, 0, 0]
+        assert sorted(path.name for path in (folder / "runs").iterdir()) == ["whole", "whole-2", "whole-3"]
+        assert len(list((folder / "runs").glob("*/tlhub.json"))) == 3

@@ -125,6 +125,22 @@ def test_channels_last_images_stay_so_up_to_the_network() -> None:
     assert seen[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("name", "layer", "places"),
+    [("swin_tiny_patch4_window7_224", "net.layers.1", (1, 2)), ("resnet18", "net.layer2", (2, 3))],
+)
+def test_a_map_is_averaged_over_its_places_wherever_its_channels_are(
+    name: str, layer: str, places: tuple[int, int]
+) -> None:
+    net = backbone(name)
+    model = model_of(net)
+    model.tap(layer)
+    seen: list[Tensor] = []
+    net.get_submodule(layer).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        assert torch.equal(model.see(images(net)).layers[layer], seen[0].mean(places))
+
+
 def test_normalisation_is_no_part_of_the_saved_weights() -> None:
     assert {name.partition(".")[0] for name in backbone().state_dict()} == {"net"}
 

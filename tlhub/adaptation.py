@@ -98,6 +98,8 @@ def adapt(
     catalog = catalog or Catalog.installed()
     loaded = _load(manifest, overrides, catalog)
     folder = _folder(loaded, None if out is None else Path(out), resume)
+    if resume and not folder.exists():
+        watch.note(f"there is nothing to resume in {folder}: this begins anew")
     if resume and "result" in (record := _record(folder)):
         watch.note(f"{folder} is finished already: nothing to resume")
         return result_of(folder, record)
@@ -108,11 +110,9 @@ def adapt(
         run = Run(loaded, catalog, data, where)
         watch.composed(run.facts())
         check(run, watch)
-        folder.mkdir(parents=True, exist_ok=True)  # from here on `--resume` finds it
+        folder = _claimed(folder, loaded, anew=out is None and not resume)
         base = _baseline_folder(run, data, folder, watch) if baseline else None
         checkpoints = Checkpoints(folder / "checkpoints")
-        if not resume:
-            checkpoints.remove()
         history = train(run, checkpoints, watch, "adapting" if base else "training")
         artifact.save(run, folder, history)
         try:
@@ -155,16 +155,16 @@ def evaluate(
     """
     catalog = catalog or Catalog.installed()
     adapted = artifact.load(Path(folder), device, catalog)
-    written = dict(adapted.record["manifest"])
-    if data is not None:
-        written["evaluate"] = [dict(part) for part in data]
-    loaded = manifests.from_dict(written, catalog=catalog)
+    recorded = adapted.record["manifest"]
+    asked = recorded.get("evaluate", []) if data is None else [dict(part) for part in data]
+    domains_alone = {key: recorded[key] for key in ("backbone", "source", "target") if key in recorded}
+    loaded = manifests.from_dict({**domains_alone, "evaluate": asked})  # adapters may be missing here: none is needed
     if not loaded.evaluate:
         raise UserError("there is nothing to evaluate on", "name a data set with `--data`")
     domains = [domain.matched(adapted.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
     rows = []
     for domain in domains:
-        seen = outputs(adapted.model, domain, adapted.device, 0)
+        seen = outputs(adapted.model, domain, adapted.device, min(4, torch.get_num_threads()))
         rows.append(_row(adapted.task, "adapted", domain.key, seen))
     return rows
 
@@ -172,9 +172,9 @@ def evaluate(
 def baseline_manifest(run: Run) -> Manifest | None:
     """The run's manifest without the target and what needs it, for as many steps; None where there is none to compare.
 
-    That is so without a source, or where nothing looks at the target: the run is then the source-only model itself.
+    That is so without a labelled source, or where nothing looks at the target: the run is then the source-only model.
     """
-    if not run.sources or not run.targets:
+    if not run.targets or all(domain.labels is None for domain in run.sources):
         return None
     written = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "target", "evaluate")}
     kept = source_only(run.manifest, run.catalog)
@@ -218,6 +218,18 @@ def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     there = [path for path in taken[: taken.index(free)] if path.is_dir()]
     unfinished = [path for path in there if "result" not in _record(path)]
     return [free, *there, *unfinished][-1] if resume else free
+
+
+def _claimed(folder: Path, manifest: Manifest, anew: bool) -> Path:
+    """The folder, made, so that `--resume` finds it; or the next free one, where another run was quicker."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=not anew)
+            (folder / "checkpoints").mkdir(exist_ok=True)  # the mark of a run
+        except FileExistsError:
+            folder = _folder(manifest, None, resume=False)
+        else:
+            return folder
 
 
 def _record(folder: Path) -> Mapping[str, Any]:
@@ -277,21 +289,13 @@ def _key(run: Run) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     facts = {
-        "manifest": run.manifest.as_dict(),
-        "data": {d.key: [artifact.fingerprint(d), _digest(d)] for d in [*run.domains, *run.held_out]},
-        "classes": run.classes,
+        "manifest": run.decisive(),
+        "data": run.data_identity(),
         "versions": artifact.versions(run.catalog),
         "device": [run.device.type, torch.get_num_threads() if run.device.type == "cpu" else 0],
     }
     digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
     return digest.hexdigest()[:24]
-
-
-def _digest(domain: Any) -> str:
-    """Which examples of its data set a domain has, and how they are labelled."""
-    rows = domain.rows.numpy().tobytes()
-    labels = b"" if domain.labels is None else domain.labels.numpy().tobytes()
-    return hashlib.sha256(rows + b"/" + labels).hexdigest()
 
 
 def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
@@ -324,7 +328,7 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
 def _row(task: Any, model: str, domain: str, seen: Outputs) -> Row:
     if seen.labels is None:
         raise DataError(f"`{domain}` has no labels")
-    score = interval(task.score(seen.logits, seen.labels).cpu())
+    score = interval(task.score(seen.logits, seen.labels))
     return Row(model, domain, score, task.metrics(seen.logits, seen.labels))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tlhub.component import Component
+from tlhub.errors import UserError
 
 if TYPE_CHECKING:
     from tlhub.model import Model
@@ -20,12 +21,20 @@ class Preprocess(Protocol):
 
     `random` says whether two calls with the same input may differ (augmentation). A random one draws from torch's,
     NumPy's or Python's global generator, which the caller seeds for every example, so that a run repeats exactly.
+
+    It can be hashed, equals another that does the same (stored examples are known by it), and can be pickled (other
+    processes may load examples). A frozen dataclass is all that.
     """
 
     @property
     def random(self) -> bool: ...
 
     def __call__(self, raw: Any) -> Any: ...
+
+
+def stack(examples: Sequence[Any]) -> Any:
+    """Examples that are tensors of one shape as a batch."""
+    return torch.stack(list(examples))
 
 
 class Backbone(Component, nn.Module):
@@ -51,8 +60,25 @@ class Backbone(Component, nn.Module):
         raise NotImplementedError
 
     def collate(self, examples: Sequence[Any]) -> Any:
-        """A batch from examples; stacks tensors unless a modality needs more (padding)."""
-        return torch.stack(list(examples))
+        """A batch from examples; stacks tensors unless a modality needs more (padding).
+
+        An override that needs nothing of the network is best a static method: a method has to be sent to the processes
+        that load examples with the whole network.
+        """
+        return stack(examples)
+
+    def pooled(self, output: Tensor) -> Tensor:
+        """`[rows, channels]` of what one of the network's modules gave.
+
+        Maps `[rows, channels, height, width]` and sequences `[rows, tokens, channels]` are averaged; override it where
+        the network orders dimensions otherwise. Raises UserError for any other shape.
+        """
+        if output.ndim not in (2, 3, 4):
+            raise UserError(
+                f"it gives {output.ndim} dimensions {list(output.shape)}",
+                "expected are [rows, channels], [rows, tokens, channels] or [rows, channels, height, width]",
+            )
+        return output if output.ndim == 2 else output.mean(1 if output.ndim == 3 else (2, 3))
 
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that build this architecture again without its pretrained weights."""

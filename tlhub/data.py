@@ -105,11 +105,25 @@ class Domain:
         return self._stored[preprocess]
 
     def hold_out(self, share: float, seed: int) -> tuple[Domain, Domain]:
-        """The domain in two parts without a common example: the rest, and a random `share` of at least one."""
+        """The domain in two parts without a common example: the rest, and a random `share` of at least one.
+
+        Where labels are shown, every class gives its share, and never its last example. Raises DataError where no class
+        has two.
+        """
         order = permutation(len(self), seed, "validation", self.key)
         held = max(1, round(len(self) * share))
+        if self.labels is not None:
+            order, held = _by_class(order, self.labels, held)
+            if not held:
+                raise DataError(
+                    f"`{self.key}` has one example of every class: none can be held out for `select`",
+                    "add examples, or remove `select`",
+                )
         kept, out = order[held:].sort().values, order[:held].sort().values
         return self._part(self.key, kept), self._part(f"{self.key} held out", out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stored": {}}  # processes that load examples need none of the stored ones
 
     def _part(self, key: str, index: Tensor) -> Domain:
         labels = None if self.labels is None else self.labels[index]
@@ -125,6 +139,19 @@ class Domain:
         check_classes(self.key, self.classes, classes)
         numbers = torch.tensor([classes.index(name) for name in self.classes])
         return replace(self, labels=numbers[self.labels], classes=classes)
+
+
+def _by_class(order: Tensor, labels: Tensor, held: int) -> tuple[Tensor, int]:
+    """`order` so changed that its beginning holds every class by its share, and how many of `held` can be spared."""
+    labels = labels[order]
+    sizes = labels.bincount()
+    grouped = labels.argsort(stable=True)
+    rank = torch.empty_like(labels)  # of an example among those of its class
+    rank[grouped] = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes)[labels[grouped]]
+    size = sizes[labels]
+    turn = (rank.double() + 0.5) / size
+    turn[rank == size - 1] = torch.inf  # the last of its class is never held out
+    return order[turn.argsort(stable=True)], min(held, int(turn.isfinite().sum()))
 
 
 def check_classes(key: str, theirs: Sequence[str], ours: Sequence[str]) -> None:
@@ -155,9 +182,14 @@ def mapped_names(names: Sequence[str], mapping: Mapping[str, str | None], key: s
 def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Domain:
     """The examples a part of the manifest asks for. Hidden labels are not read.
 
-    Raises DataError where the split is unknown, or no example is left.
+    Raises DataError where the split is unknown, no example is left, or `classes` are mapped though labels are hidden.
     """
     show = part.labels != "none"
+    if part.classes and not show:
+        raise DataError(
+            f"`{key}` maps `classes`, but its labels are hidden",
+            f"remove `classes` from `{key}`, or write `labels: all` in it",
+        )
     names = dataset.splits()
     wanted = check_split(names, part, key, role)
     opened: dict[str | None, Examples] = {}

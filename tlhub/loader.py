@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tlhub.backbone import Backbone, Preprocess
+from tlhub.backbone import Backbone, Preprocess, stack
 from tlhub.data import Domain
 from tlhub.errors import DataError, UserError
 from tlhub.randomness import permutation, seed_all
@@ -109,7 +109,7 @@ class Loader:
             examples,
             batch_sampler=sampler,
             num_workers=self._workers,
-            collate_fn=_Collate(self._backbone.collate, len(self.domains)),
+            collate_fn=_Collate(self._backbone, len(self.domains)),
             pin_memory=self._device.type == "cuda",
         )
         for batch in loader:
@@ -119,9 +119,9 @@ class Loader:
             yield Batch(inputs, indices)
 
 
-def fits(domains: Sequence[Domain], preprocess: Preprocess) -> bool:
-    """Whether all examples of the domains can be preprocessed once and kept."""
-    if preprocess.random:
+def fits(domains: Sequence[Domain], backbone: Backbone, preprocess: Preprocess) -> bool:
+    """Whether all examples of the domains can be preprocessed once and kept as one tensor."""
+    if preprocess.random or not _stacks(backbone):
         return False
     example = _made(domains[0], 0, preprocess)
     if isinstance(example, UserError):
@@ -159,7 +159,7 @@ def ordered(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers:
         _Examples([domain], preprocess, seed=0),
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=_Collate(backbone.collate, 1),
+        collate_fn=_Collate(backbone, 1),
     )
     for batch in loader:
         if isinstance(batch, UserError):
@@ -238,11 +238,18 @@ class _Examples(Dataset[Any]):
         return made if isinstance(made, UserError) else (place, made)
 
 
+def _stacks(backbone: Backbone) -> bool:
+    """Whether a batch is but its examples stacked."""
+    return type(backbone).collate is Backbone.collate
+
+
 class _Collate:
     """Joins the examples of one batch, and tells the domains' positions apart."""
 
-    def __init__(self, collate: Callable[[Sequence[Any]], Any], domains: int) -> None:
-        self.collate, self.domains = collate, domains
+    def __init__(self, backbone: Backbone, domains: int) -> None:
+        # a method would take the whole network along to every worker process
+        self.collate: Callable[[Sequence[Any]], Any] = stack if _stacks(backbone) else backbone.collate
+        self.domains = domains
 
     def __call__(self, items: list[tuple[Place, Any] | UserError]) -> tuple[Any, list[Tensor]] | UserError:
         places, examples = [], []

@@ -66,7 +66,7 @@ class Train(BaseModel):
     patience: Annotated[int, Field(gt=0)] | None = Field(
         default=None, description="Epochs without a better selection score before training stops; needs `select`."
     )
-    validation: Annotated[float, Field(ge=0, le=0.5)] = Field(
+    validation: Annotated[float, Field(gt=0, le=0.5)] = Field(
         default=0.1, description="Share of every labelled source that is held out for the score of `select`."
     )
     checkpoint_every: Annotated[int, Field(gt=0)] | None = Field(

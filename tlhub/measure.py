@@ -20,7 +20,7 @@ Z95 = 1.959963984540054
 
 
 def outputs(model: Model, domain: Domain, device: torch.device, workers: int) -> Outputs:
-    """What `model` says of all examples of a domain, in evaluation mode and full precision."""
+    """What `model` says of all examples of a domain, in evaluation mode and full precision; kept on the CPU."""
     was_training = model.training
     model.eval()
     features, logits = [], []
@@ -28,17 +28,16 @@ def outputs(model: Model, domain: Domain, device: torch.device, workers: int) ->
     with torch.inference_mode():
         for inputs in ordered(domain, model.backbone, preprocess, workers):
             seen = model.see(to_device(inputs, device))
-            features.append(seen.features.float())
-            logits.append(seen.logits.float())
+            features.append(seen.features.float().cpu())
+            logits.append(seen.logits.float().cpu())
     model.train(was_training)
-    labels = None if domain.labels is None else domain.labels.to(device)
-    return Outputs(torch.cat(features), torch.cat(logits), labels)
+    return Outputs(torch.cat(features), torch.cat(logits), domain.labels)
 
 
 def to_device(inputs: Any, device: torch.device) -> Any:
     """A collated batch on `device`; images in channels-last order, which convolutions are fastest in."""
     if isinstance(inputs, Tensor):
-        if inputs.ndim == 4:
+        if inputs.ndim == 4 and device.type != "mps":
             return inputs.to(device, non_blocking=True, memory_format=torch.channels_last)
         return inputs.to(device, non_blocking=True)
     return {name: to_device(value, device) for name, value in inputs.items()}

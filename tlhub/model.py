@@ -41,14 +41,27 @@ class Model(nn.Module):
         return self.see(inputs).logits
 
     def see(self, inputs: Any) -> Seen:
-        """Features, logits and tapped layers of a collated batch."""
+        """Features, logits and tapped layers of a collated batch.
+
+        Raises UserError where a tapped module does not run, or gives what cannot be told apart by example.
+        """
         layers: dict[str, Tensor] = {}
-        hooks = [self.backbone.get_submodule(name).register_forward_hook(_keep(layers, name)) for name in self.taps]
+        hooks = [
+            self.backbone.get_submodule(name).register_forward_hook(_keep(layers, name, self.backbone))
+            for name in self.taps
+        ]
         try:
             out = self.backbone(inputs)
         finally:
             for hook in hooks:
                 hook.remove()
+        for name in self.taps:
+            if name not in layers:
+                raise _untappable(name, "it does not run when features are computed", "name one that does")
+            if len(layers[name]) != len(out):
+                raise _untappable(
+                    name, f"it gives {len(layers[name])} rows for {len(out)} examples", "name a module around it"
+                )
         return self.see_features(out, layers)
 
     def see_features(self, features: Tensor, layers: Mapping[str, Tensor] | None = None) -> Seen:
@@ -59,8 +72,8 @@ class Model(nn.Module):
     def tap(self, layer: str) -> None:
         """Let adapters see a module of the backbone as `view.layer(name)`, as they always see `features` and `logits`.
 
-        A module's output is averaged over all but its batch and channel dimensions. Raises UserError where there is
-        no such module.
+        A module's output is averaged over all but its batch and channel dimensions, as `Backbone.pooled` says. Raises
+        UserError where there is no such module.
         """
         if layer in ("backbone", "features", "logits") or layer in self.taps:
             return
@@ -102,15 +115,20 @@ def _frozen(module: nn.Module) -> Iterable[nn.Module]:
         yield from _frozen(child)
 
 
-def _keep(layers: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        if output.ndim == 4:
-            output = output.mean((2, 3))
-        elif output.ndim == 3:
-            output = output.mean(1)
-        layers[name] = output
+def _keep(layers: dict[str, Tensor], name: str, backbone: Backbone) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            raise _untappable(name, f"it gives a {type(output).__name__}, not a tensor", "name a module inside it")
+        try:
+            layers[name] = backbone.pooled(output)
+        except UserError as error:
+            raise _untappable(name, error.message, error.hint) from error
 
     return hook
+
+
+def _untappable(layer: str, reason: str, hint: str | None) -> UserError:
+    return UserError(f"the backbone's layer `{layer}` cannot be looked at: {reason}", hint)
 
 
 class SeparateBatchNorm(TorchFunctionMode):

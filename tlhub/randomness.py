@@ -32,7 +32,7 @@ def seed_all(*purpose: int | str) -> None:
     np.random.seed(seed % 2**32)
     # torch.manual_seed looks for devices of every kind each time, which takes a hundred times as long
     torch.default_generator.manual_seed(seed)
-    if torch.cuda._initialized:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
     if _MPS:
         torch.mps.manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,23 @@ class Run:
         for adapter in self.adapters:
             if type(adapter).penalty is not Adapter.penalty:
                 before = sum(other.name == adapter.name for other in found.values())
+                before += adapter.name in ("task", "gradient")  # these are terms of the loop's own
                 found[f"{adapter.name}#{before + 1}" if before else adapter.name] = adapter
+        return found
+
+    def decisive(self) -> dict[str, Any]:
+        """What the manifest says that training depends on: not its name, say, nor the number of workers."""
+        said = {key: value for key, value in self.manifest.as_dict().items() if key not in ("name", "evaluate")}
+        free = ("workers", "checkpoint_every")
+        return {**said, "train": {key: value for key, value in said["train"].items() if key not in free}}
+
+    def data_identity(self) -> dict[str, list[str]]:
+        """By domain, what changes when its data, its rows, its labels or the classes do."""
+        found = {}
+        for domain in [*self.domains, *self.held_out]:
+            labels = b"" if domain.labels is None else domain.labels.numpy().tobytes()
+            rows = hashlib.sha256(domain.rows.numpy().tobytes() + b"/" + labels).hexdigest()
+            found[domain.key] = [domain.examples.fingerprint, rows, *(self.classes or ())]
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Literal
@@ -14,9 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from tlhub.adapter import Need
 from tlhub.backbone import Preprocess
 from tlhub.checkpoint import Checkpoints, State
-from tlhub.errors import TrainingError, UserError
+from tlhub.errors import DataError, TrainingError, UserError
 from tlhub.loader import Batch, Loader, fits, ordered, read_ahead, store
 from tlhub.measure import outputs, to_device
 from tlhub.model import Seen, batch_norms, normalisation
@@ -34,6 +35,9 @@ TELL_READING = 5_000
 
 CHECKPOINT_SECONDS = 30.0
 """Without `checkpoint_every`, a checkpoint is written at the end of an epoch when the last one is older than this."""
+
+LONG_SECONDS = 300.0
+"""Without `checkpoint_every`, a checkpoint is written within an epoch too when the last one is older than this."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
@@ -53,6 +57,9 @@ def check(run: Run, watch: Watch) -> None:
     """
     make_optimizer(run)
     refuse_inexact(run)
+    if run.model.taps:
+        _try_layers(run)
+    _note_idle(run, watch)
     way, preprocess = _way(run)
     if way == "inputs":
         for domain in run.domains:
@@ -64,12 +71,29 @@ def check(run: Run, watch: Watch) -> None:
         read_ahead(domain, workers(run))
 
 
+def _try_layers(run: Run) -> None:
+    """One example through the model, so that a layer that cannot be read is told before training."""
+    preprocess, model = run.model.backbone.preprocess(train=False), run.model.eval()
+    with torch.inference_mode():
+        model.see(to_device(model.backbone.collate([preprocess(run.domains[0].raw(0))]), run.device))
+
+
+def _note_idle(run: Run, watch: Watch) -> None:
+    """Say so where domains are to be aligned, and nothing below the head can move."""
+    below = [*run.model.backbone.parameters(), *run.model.neck.parameters()]
+    aligning = [f"`{name}`" for name, adapter in run.penalised.items() if Need.TARGET in adapter.needs]
+    if aligning and not any(parameter.requires_grad for parameter in below):
+        mend = "freeze less, or add `head_swap` with a `bottleneck`"
+        watch.note(f"no parameter below the head learns, so {', '.join(aligning)} can align nothing there: {mend}")
+
+
 def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training") -> list[dict[str, Any]]:
     """Train `run` from its newest checkpoint, or from the start; returns the history, a row an epoch.
 
     Raises TrainingError where a loss term is not finite, and Interrupted after SIGINT or SIGTERM: the checkpoints
     then hold the state to continue from.
     """
+    refuse_inexact(run)
     trainer = _Trainer(run, checkpoints, watch)
     trainer.restore()
     with _signals() as caught:
@@ -87,38 +111,46 @@ class _Trainer:
         self.run, self.checkpoints, self.watch = run, checkpoints, watch
         self.terms = ["task", *run.penalised, "gradient"]
         self.adapters = nn.ModuleList(run.adapters)
-        self.superset = _learning(run)
-        self.optimizer = make_optimizer(run)
+        self.superset: list[nn.Parameter]
+        self.optimizer: torch.optim.Optimizer
         self.loader, self.see = self._loader()
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Tensor] = {}
-        self.best_score = -math.inf
-        self.waited = 0
+        self.best: dict[str, Tensor]
+        self.best_score: float
+        self.waited: int
+        self.in_round = False
         self.sums = torch.zeros(len(self.terms), device=run.device)
         self.bad = torch.zeros((), device=run.device)
         self.began = False  # whether start_epoch was called for the epoch that training stands in
         self.saved_at = self.shown_at = time.monotonic()
-        refuse_inexact(run)
 
     def train(self, caught: Callable[[], int | None], title: str) -> None:
         run = self.run
         total = run.rounds * run.epochs * run.steps_per_epoch
         self.watch.started(title, total, self._done())
         while run.round < run.rounds:
-            if run.step == 0 and not self.began:
-                self._speak("start_round")
-                if run.round:
-                    self.optimizer = make_optimizer(run)
-                    self.best, self.best_score, self.waited = {}, -math.inf, 0
+            if not self.in_round:
+                self._begin_round()
             self._train_round(caught)
             if self.best:
                 run.model.load_state_dict(self.best)
             self._speak("end_round")
-            run.round, run.epoch, run.step, self.began = run.round + 1, 0, 0, False
+            run.round, run.epoch, run.step, self.began, self.in_round = run.round + 1, 0, 0, False, False
             for parameter in self.superset:
                 parameter.requires_grad_(True)
         self._speak("finish")
         run.model.eval()
+
+    def _begin_round(self) -> None:
+        """Let the adapters set up the round's learner, and make an optimizer of what learns then."""
+        run = self.run
+        self._speak("start_round")
+        run.model.to(run.device)
+        self.adapters.to(run.device)
+        self.superset = _learning(run)
+        self.optimizer = make_optimizer(run)
+        self.best, self.best_score, self.waited = {}, -math.inf, 0
+        self.in_round = True
 
     def _train_round(self, caught: Callable[[], int | None]) -> None:
         run = self.run
@@ -129,21 +161,41 @@ class _Trainer:
                 self._speak("start_epoch")
                 self.sums.zero_()
                 self.began = True
+                refuse_standstill(run, self.superset)
             started, first = time.monotonic(), run.step
             run.model.train()
             self.adapters.train()
             while run.step < (run.epoch + 1) * run.steps_per_epoch:
-                self._step([next(batches) for _ in range(parts)])
+                self._step([self._next(batches) for _ in range(parts)])
                 run.step += 1
                 self._show()
-                signum = caught()
-                if signum is not None:
-                    self._save()
-                    raise Interrupted(signum)
-                if run.train.checkpoint_every and run.step % run.train.checkpoint_every == 0:
+                self._leave_if(caught())
+                if self._due():
                     self._save()
                 self.watch.step(self._done())
             self._end_epoch(time.monotonic() - started, run.step - first)
+            self._leave_if(caught())
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; where an example cannot be read, what was trained is saved first."""
+        try:
+            return next(batches)
+        except DataError as error:
+            self._save()
+            error.hint = f"{error.hint or 'mend it'}; what was trained is kept: go on with --resume"
+            raise
+
+    def _leave_if(self, signum: int | None) -> None:
+        if signum is not None:
+            self._save()
+            raise Interrupted(signum)
+
+    def _due(self) -> bool:
+        """Whether it is time for a checkpoint in the middle of an epoch."""
+        every = self.run.train.checkpoint_every
+        if every:
+            return self.run.step % every == 0
+        return time.monotonic() - self.saved_at > LONG_SECONDS
 
     def _step(self, batches: list[Batch]) -> None:
         """One update from the batches' mean loss; several only where the loss is additive."""
@@ -246,17 +298,21 @@ class _Trainer:
             self._save()
 
     def _select(self) -> float:
-        """Score the model by what training may see, and keep it if it is the best so far."""
+        """Score the model by what training may see, and keep it if none was better.
+
+        Of equals the last is kept: a source that is soon learnt perfectly must not choose a model that has not adapted.
+        """
         run = self.run
         assert run.validator is not None
         source = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in run.held_out])
-        target = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in run.targets])
+        looks = run.validator.needs & {Need.TARGET, Need.TARGET_LABELS}
+        targets = run.targets if looks else []
+        target = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in targets])
         score = run.validator.score(run.task, source, target)
-        if score > self.best_score:
-            self.best_score, self.waited = score, 0
+        self.waited = 0 if score > self.best_score else self.waited + 1
+        if score >= self.best_score:
+            self.best_score = score
             self.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
-        else:
-            self.waited += 1
         return score
 
     def _waited_enough(self) -> bool:
@@ -320,7 +376,8 @@ class _Trainer:
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
         facts = {
-            "manifest": _decisive(run),
+            "manifest": run.decisive(),
+            "data": run.data_identity(),
             "round": run.round,
             "epoch": run.epoch,
             "step": run.step,
@@ -342,12 +399,16 @@ class _Trainer:
         if state is None:
             return
         run, facts = self.run, state.facts
-        if facts["manifest"] != _decisive(run):
-            raise TrainingError(
-                f"the checkpoints in {self.checkpoints.folder} are of a different manifest",
-                "continue with the manifest they were made from, or start anew without --resume in another folder",
-            )
+        hint = "continue with what they were made from, or start anew without --resume in another folder"
+        if facts["manifest"] != run.decisive():
+            raise TrainingError(f"the checkpoints in {self.checkpoints.folder} are of a different manifest", hint)
+        data = run.data_identity()
+        changed = [f"`{key}`" for key in data if facts["data"].get(key) != data[key]]
+        if changed:
+            message = f"the data of {', '.join(changed)} changed since the checkpoints in {self.checkpoints.folder}"
+            raise TrainingError(message, hint)
         run.round, run.epoch, run.step, self.began = (facts[key] for key in ("round", "epoch", "step", "began"))
+        self._begin_round()  # builds what the state belongs to; all its values come from the checkpoint
         self.history, self.waited = list(facts["history"]), facts["waited"]
         self.best_score = -math.inf if facts["best_score"] is None else facts["best_score"]
         run.model.load_state_dict(_under("model.", state.tensors))
@@ -377,7 +438,7 @@ def _way(run: Run) -> tuple[Literal["features", "inputs", "stream"], Preprocess]
     preprocess = run.model.backbone.preprocess(train=not fixed)  # a frozen one sees examples unaugmented, so only once
     if fixed and not preprocess.random and not run.model.taps:
         return "features", preprocess
-    return "inputs" if fits(run.domains, preprocess) else "stream", preprocess
+    return "inputs" if fits(run.domains, run.model.backbone, preprocess) else "stream", preprocess
 
 
 def make_optimizer(run: Run) -> torch.optim.Optimizer:
@@ -453,6 +514,13 @@ def refuse_inexact(run: Run) -> None:
         )
 
 
+def refuse_standstill(run: Run, parameters: Sequence[nn.Parameter]) -> None:
+    """Raise UserError where nothing learns in the coming epoch."""
+    if not any(parameter.requires_grad for parameter in parameters):
+        names = ", ".join(f"`{adapter.name}`" for adapter in run.adapters)
+        raise UserError(f"nothing is left to learn in epoch {run.epoch + 1}: {names} froze it all", "freeze less")
+
+
 def half_precision(run: Run) -> bool:
     """Whether the forward pass runs in bf16: as asked, or where the hardware computes in it."""
     if run.train.precision != "auto":
@@ -464,13 +532,6 @@ def workers(run: Run) -> int:
     """How many processes preprocess examples: as asked, or one a processor up to four."""
     asked = run.train.workers
     return asked if isinstance(asked, int) else min(4, torch.get_num_threads())
-
-
-def _decisive(run: Run) -> dict[str, Any]:
-    """What the manifest says that training depends on: a resumed one may have another name, say, or other workers."""
-    said = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "evaluate")}
-    free = ("workers", "checkpoint_every")
-    return {**said, "train": {key: value for key, value in said["train"].items() if key not in free}}
 
 
 def _learning(run: Run) -> list[nn.Parameter]:

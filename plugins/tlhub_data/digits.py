@@ -98,9 +98,11 @@ def _build(domain: str, split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 
     bunch = load_digits()
     halves = _halves(bunch.target)
-    own = halves[list(TEST).index(domain)]
-    tests = TEST[domain]
+    place = list(TEST).index(domain)
+    own, tests = halves[place], TEST[domain]
     rows = own[:-tests] if split == "train" else own[-tests:]
+    # the halves are in an order that tells the classes; what is opened without labels must not
+    rows = np.random.default_rng([SEED, place, _SPLITS.index(split)]).permutation(rows)
     digits = _enlarged(bunch.images[rows] / 16)[..., None].repeat(3, axis=-1)
     if domain == "digits_photo":
         digits = np.abs(STRENGTH * _patches(len(rows), _SPLITS.index(split)) - digits)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
+from tlhub_data.files import CONTENT_LIMIT
 from tlhub_data.inputs import Origin
 from tlhub_data.table import Rows, Table, check_columns
 
@@ -62,6 +63,8 @@ class Hub(Table):
             raise self._error(error) from error
         commit = builder.hash if builder.hash and _COMMIT.fullmatch(builder.hash) else None
         known_by = commit and f"{self._repo}@{commit} {builder.config.name} {split}"
+        if known_by is None and table.data.nbytes > CONTENT_LIMIT:
+            known_by = table._fingerprint  # the library's, of where the rows come from
         return Rows(table, Origin((where,), (len(table),)), known_by)
 
     @cached_property

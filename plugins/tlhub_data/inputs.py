@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from datasets import Dataset as Rows
     from PIL.Image import Image
     from torch import Tensor
+
+
+_ROWS = 256
+"""How many rows of a table are in memory while all of them are gone through."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,14 @@ class Column(Sequence[Any]):
     def __reduce__(self) -> Any:
         return type(self), (self.rows, self.name, self.where)  # rows on the disk travel as the name of their file
 
-    def digests(self) -> list[bytes]:
+    def digests(self) -> Iterator[bytes]:
         """What each row is known by."""
-        return [value.encode() for value in self._values.to_pylist()]
+        return (value.encode() for value in self._each())
+
+    def _each(self) -> Iterator[Any]:
+        """Every value, as the table holds it."""
+        for start in range(0, len(self), _ROWS):
+            yield from self._values.slice(start, _ROWS).to_pylist()
 
 
 class ImageColumn(Column):
@@ -84,11 +93,12 @@ class ImageColumn(Column):
         content = _content(value)
         return decode(read_bytes(self._file(value, index)) if content is None else content, self.where(index))
 
-    def digests(self) -> list[bytes]:
-        values = self._values.to_pylist()
-        files = [self._file(value, row) for row, value in enumerate(values) if _content(value) is None]
+    def digests(self) -> Iterator[bytes]:
+        files = [self._file(value, row) for row, value in enumerate(self._each()) if _content(value) is None]
         of_file = iter(digests(files))
-        return [next(of_file).encode() if (content := _content(value)) is None else content for value in values]
+        for value in self._each():
+            content = _content(value)
+            yield next(of_file).encode() if content is None else content
 
     def _file(self, value: Any, row: int) -> Path:
         path = value["path"] if isinstance(value, dict) else value
@@ -113,9 +123,9 @@ class Vectors(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         return self.vectors[index]
 
-    def digests(self) -> list[bytes]:
+    def digests(self) -> Iterator[bytes]:
         """What each vector is known by."""
-        return [vector.tobytes() for vector in self.vectors.numpy()]
+        return (vector.tobytes() for vector in self.vectors.numpy())
 
 
 def decode(content: bytes, where: str) -> Image:

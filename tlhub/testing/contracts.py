@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -111,6 +112,11 @@ class BackboneContract(_Contract):
         assert first == second
         assert hash(first) == hash(second)
 
+    def test_preprocessing_travels_to_other_processes(self) -> None:
+        for training in (False, True):
+            preprocess = self.make().preprocess(training)
+            assert pickle.loads(pickle.dumps(preprocess)) == preprocess
+
     def test_it_can_be_built_again_without_its_weights(self) -> None:
         backbone = self.make()
         again = type(backbone)(**backbone.rebuild())
@@ -165,7 +171,16 @@ class DatasetContract(_Contract):
         assert first.fingerprint == second.fingerprint
         assert list(first.labels or ()) == list(second.labels or ())
 
-    def test_the_constructor_touches_no_data(self) -> None:
+    def test_examples_travel_to_other_processes(self) -> None:
+        dataset = self.make()
+        for split in dataset.splits() or [None]:
+            examples = dataset.open(split, labels=True)
+            there = pickle.loads(pickle.dumps(examples))
+            assert len(there.inputs) == len(examples.inputs)
+            assert there.inputs[0] is not None
+            assert there.where(0) == examples.where(0)
+
+    def test_it_names_its_modality(self) -> None:
         assert isinstance(self.make().modality, str)
 
 
@@ -234,6 +249,10 @@ class AdapterContract(_Contract):
     def test_what_is_frozen_stays_bit_for_bit(self, tmp_path: Path) -> None:
         run = self.compose(weight_decay=0.1)
         frozen = {n for n, p in run.model.named_parameters() if not p.requires_grad}
+        for prefix, module in run.model.named_modules(remove_duplicate=False):
+            learns = [parameter.requires_grad for parameter in module.parameters()]
+            if learns and not any(learns):  # then its buffers, such as running statistics, stay too
+                frozen |= {f"{prefix}.{name}" for name, _ in module.named_buffers()}
         before = {name: value.clone() for name, value in run.model.state_dict().items() if name in frozen}
         train(run, Checkpoints(tmp_path), Watch())
         changed = [name for name, value in before.items() if not torch.equal(run.model.state_dict()[name], value)]

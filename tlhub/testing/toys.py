@@ -102,7 +102,7 @@ class ToyStripes(Dataset):
             labels=numbers.tolist() if labels else None,
             classes=CLASSES if labels else None,
             fingerprint=f"toy-{self.count}-{self.brightness}-{self.seed}",
-            where=lambda index: f"stripe image {index}",
+            where="stripe image {}".format,
         )
 
 

@@ -47,5 +47,5 @@ class Rings(Dataset):
             labels=numbers.tolist() if labels else None,
             classes=CLASSES if labels else None,
             fingerprint=f"rings-{self.count}-{self.hue}-{self.seed}",
-            where=lambda index: f"ring image {index}",
+            where="ring image {}".format,
         )

@@ -1,0 +1,74 @@
+"""Looking at layers of a backbone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tlhub.errors import UserError
+from tlhub.head import Identity
+from tlhub.model import Model
+from tlhub.testing.toys import ToyNet
+
+
+class Odd(nn.Module):
+    """Gives what no adapter can use."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> object:
+        if self.kind == "tuple":
+            return x, x
+        return x[None, None] if self.kind == "six" else x.flatten(0, 1)
+
+
+class OddNet(ToyNet):
+    """The toy with a module whose answer is not used."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(augment=False)
+        self.kind, self.odd = kind, Odd(kind)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.kind != "idle":
+            self.odd(inputs)
+        return super().forward(inputs)
+
+
+def model_of(net: ToyNet, layer: str) -> Model:
+    model = Model(net, Identity(net.width), Identity(net.width)).eval()
+    model.tap(layer)
+    return model
+
+
+def test_a_map_is_averaged_over_its_places() -> None:
+    net, images = ToyNet(), torch.rand(3, 3, 8, 8)
+    model = model_of(net, "conv1")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model.see(images).layers["conv1"], net.conv1(images / 255 - 0.5).flatten(2).mean(2), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_a_sequence_is_averaged_over_its_tokens_and_vectors_stay() -> None:
+    net = ToyNet()
+    sequence = torch.rand(2, 5, 7)
+    assert torch.equal(net.pooled(sequence), sequence.mean(1))
+    assert net.pooled(sequence[:, 0]).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("idle", "`odd` cannot be looked at: it does not run when features are computed"),
+        ("tuple", "`odd` cannot be looked at: it gives a tuple, not a tensor"),
+        ("six", r"(?s)`odd` cannot be looked at: it gives 6 dimensions .*expected are \[rows, channels\]"),
+        ("rows", "`odd` cannot be looked at: it gives 9 rows for 3 examples"),
+    ],
+)
+def test_a_layer_that_gives_no_vector_an_example_is_refused(kind: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        model_of(OddNet(kind), "odd").see(torch.rand(3, 3, 8, 8))
