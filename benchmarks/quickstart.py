@@ -91,7 +91,8 @@ def report(records: list[dict[str, Any]]) -> None:
 ![The two domains, and the accuracies of every seed](quickstart.png)
 
 The strength of the photographs and the settings of the method were chosen on seeds 0 and 1 by looking at the target's
-test accuracy; seeds 2 to 4 were not looked at. Seconds are of both trainings together, on {records[0]["machine"]}.
+test accuracy; seeds 2 to 4 were not looked at. Seconds are of both trainings together, on {records[0]["machine"]},
+while other programs kept the machine busy.
 Written by `benchmarks/quickstart.py` from `benchmarks/records/quickstart.jsonl`.
 """,
     )
