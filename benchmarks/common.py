@@ -114,7 +114,7 @@ def run_grid(name: str, jobs: Sequence[Job], described: str) -> list[dict[str, A
         for number, future in enumerate(as_completed(futures), 1):
             record = future.result()
             with file.open("a") as out:
-                out.write(json.dumps(record) + "\n")
+                out.write(json.dumps(record).replace(str(SHARED), "$TLHUB_SHARED") + "\n")
             print(
                 f"{number}/{len(missing)} {record['task']} {record['method']} seed {record['seed']}: "
                 f"{record['accuracy']:.2f} ({record['seconds']:.0f} s)",
