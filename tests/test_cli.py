@@ -161,7 +161,7 @@ def test_init_for_splits_and_a_target(user: User) -> None:
     images(user.folder / "labelled", "cat", "fox")
     done = user.types("init", "photos", "--target", "cellar", "--evaluate", "labelled", "--out", "m.yaml")
     assert done.returncode == 0, done.stderr
-    assert "has classes that the source lacks: fox" in done.stdout
+    assert "has classes that are not among the run's: fox" in done.stdout
     written = (user.folder / "m.yaml").read_text()
     assert "its labels, if it has any, are not read. Here: 10 examples." in written
     assert "classes 2: cat, dog" in written
@@ -224,7 +224,7 @@ def test_adapt_tells_what_it_composed_how_training_goes_and_what_came_of_it(
     adapted: User, adaptation: subprocess.CompletedProcess[str]
 ) -> None:
     shown = adaptation.stderr
-    assert re.search(r"^backbone +lenet \(.*size: 32", shown, re.MULTILINE)
+    assert re.search(r"^backbone +lenet \(.*shift: 2", shown, re.MULTILINE)
     assert re.search(r"^parameters +[\d,]+, all trained$", shown, re.MULTILINE)
     assert re.search(r"^classes +10: 0, 1, 2", shown, re.MULTILINE)
     assert re.search(r"^examples +source 720, target 600$", shown, re.MULTILINE)
