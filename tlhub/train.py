@@ -529,9 +529,14 @@ def half_precision(run: Run) -> bool:
 
 
 def workers(run: Run) -> int:
-    """How many processes preprocess examples: as asked, or one a processor up to four."""
+    """How many processes preprocess examples: as asked; else up to four, and none where the CPU trains.
+
+    There they would take from the training the processors it waits for: a run was several times slower with them.
+    """
     asked = run.train.workers
-    return asked if isinstance(asked, int) else min(4, torch.get_num_threads())
+    if isinstance(asked, int):
+        return asked
+    return 0 if run.device.type == "cpu" else min(4, torch.get_num_threads())
 
 
 def _learning(run: Run) -> list[nn.Parameter]:
