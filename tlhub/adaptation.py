@@ -20,11 +20,12 @@ from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
 from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.home import home
+from tlhub.loader import workers
 from tlhub.manifest import Manifest
 from tlhub.measure import Comparison, Score, compare, interval, outputs
 from tlhub.randomness import preserved
 from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only
-from tlhub.train import check, train, workers
+from tlhub.train import check, train
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
 
@@ -164,7 +165,7 @@ def evaluate(
     domains = [domain.matched(adapted.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
     rows = []
     for domain in domains:
-        seen = outputs(adapted.model, domain, adapted.device, min(4, torch.get_num_threads()))
+        seen = outputs(adapted.model, domain, adapted.device, workers("auto", adapted.device))
         rows.append(_row(adapted.task, "adapted", domain.key, seen))
     return rows
 
@@ -177,10 +178,10 @@ def baseline_manifest(run: Run) -> Manifest | None:
     if not run.targets or all(domain.labels is None for domain in run.sources):
         return None
     written = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "target", "evaluate")}
-    kept = source_only(run.manifest, run.catalog)
-    written["adapters"] = [part.model_dump() for part in run.manifest.adapters if part in kept]
+    kept = source_only(run.manifest.adapters, "adapters", run.catalog)
+    written["adapters"] = [part.model_dump() for part in kept]
     written["train"] = {**written["train"], "steps_per_epoch": run.steps_per_epoch}
-    if run.manifest.select not in kept:
+    if run.manifest.select is None or not source_only([run.manifest.select], "validators", run.catalog):
         written.pop("select", None)
         written["train"]["patience"] = None
     return manifests.from_dict(written)
@@ -310,14 +311,13 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
         if missing:
             watch.note(f"`{domain.key}` has no example of {', '.join(missing)}")
     domains = [domain.matched(run.classes or ()) for domain in domains]
-    count = workers(run)
     models = [("adapted", artifact.load(folder, str(run.device), run.catalog))]
     if base is not None:
         models.insert(0, ("source-only", artifact.load(base, str(run.device), run.catalog)))
     rows: list[Row] = []
     seen: list[list[Outputs]] = []
     for name, adapted in models:
-        seen.append([outputs(adapted.model, domain, run.device, count) for domain in domains])
+        seen.append([outputs(adapted.model, domain, run.device, run.workers) for domain in domains])
         rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen[-1], strict=True)]
     if base is None:
         return Result(folder, metric, rows, None, "There is no baseline to compare with.")

@@ -22,6 +22,11 @@ class Need(enum.StrEnum):
     TARGET_LABELS = "target labels"
 
 
+def looks_at_target(needs: frozenset[Need]) -> bool:
+    """Whether what has these needs sees the target: the source-only baseline goes without it."""
+    return bool(needs & {Need.TARGET, Need.TARGET_LABELS})
+
+
 class Adapter(Component, nn.Module):
     """One transfer method: it changes the model, weighs examples, or adds a term to the loss.
 

@@ -119,6 +119,16 @@ class Loader:
             yield Batch(inputs, indices)
 
 
+def workers(asked: int | str, device: torch.device) -> int:
+    """How many processes preprocess examples: as asked; for `auto` up to four, and none where the CPU computes.
+
+    There they would take from the computation the processors it waits for: a run was several times slower with them.
+    """
+    if isinstance(asked, int):
+        return asked
+    return 0 if device.type == "cpu" else min(4, torch.get_num_threads())
+
+
 def fits(domains: Sequence[Domain], backbone: Backbone, preprocess: Preprocess) -> bool:
     """Whether all examples of the domains can be preprocessed once and kept as one tensor."""
     if preprocess.random or not _stacks(backbone):

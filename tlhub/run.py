@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, looks_at_target
 from tlhub.backbone import Backbone
 from tlhub.data import Dataset, Domain, Role, check_classes, check_split, mapped_names, open_domain
 from tlhub.errors import DataError, UserError
 from tlhub.head import Identity
+from tlhub.loader import workers
 from tlhub.model import Model
 from tlhub.randomness import seed_all
 from tlhub.task import Task
@@ -52,15 +53,13 @@ def open_role(manifest: Manifest, catalog: Catalog, role: Role) -> list[Domain]:
 def needs_target(manifest: Manifest, catalog: Catalog) -> bool:
     """Whether training looks at the target at all: if not, it is never opened."""
     shown = any(part.labels != "none" for _, part in parts(manifest, "target"))
-    return shown or len(source_only(manifest, catalog)) < len(manifest.adapters) + (manifest.select is not None)
+    looking = shown or len(source_only(manifest.adapters, "adapters", catalog)) < len(manifest.adapters)
+    return looking or (manifest.select is not None and not source_only([manifest.select], "validators", catalog))
 
 
-def source_only(manifest: Manifest, catalog: Catalog) -> list[Part]:
-    """The adapters, and the validator, that need no target: what the source-only baseline keeps."""
-    kinds: list[tuple[Kind, Part]] = [("adapters", part) for part in manifest.adapters]
-    kinds += [("validators", manifest.select)] if manifest.select else []
-    target = {Need.TARGET, Need.TARGET_LABELS}
-    return [part for kind, part in kinds if not catalog.find(kind, part.use).cls.needs & target]
+def source_only(listed: Sequence[Part], kind: Kind, catalog: Catalog) -> list[Part]:
+    """The adapters, or validators, that need no target: what the source-only baseline keeps."""
+    return [part for part in listed if not looks_at_target(catalog.find(kind, part.use).cls.needs)]
 
 
 def open_data(manifest: Manifest, catalog: Catalog) -> Data:
@@ -113,6 +112,7 @@ class Run:
         classes: the class names, or None where the task has none.
         model: backbone, neck and head; adapters may replace the neck and the head.
         lr_scales: by parameter, a factor for its learning rate that an adapter asks for in `prepare`.
+        workers: how many processes preprocess examples.
         round, epoch, step: where training stands; `step` counts the steps done in this round.
         epochs, steps_per_epoch: how long a round is.
     """
@@ -123,6 +123,7 @@ class Run:
         self.device = device
         self.train = manifest.train
         self.seed = manifest.train.seed
+        self.workers = workers(manifest.train.workers, device)
         self.classes = data.classes
         self.targets = list(data.targets)
         self.sources = list(data.sources)

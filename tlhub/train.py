@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from tlhub.adapter import Need
+from tlhub.adapter import looks_at_target
 from tlhub.backbone import Preprocess
 from tlhub.checkpoint import Checkpoints, State
 from tlhub.errors import DataError, TrainingError, UserError
@@ -63,12 +63,12 @@ def check(run: Run, watch: Watch) -> None:
     way, preprocess = _way(run)
     if way == "inputs":
         for domain in run.domains:
-            store(domain, run.model.backbone, preprocess, workers(run))
+            store(domain, run.model.backbone, preprocess, run.workers)
     unread = [*{"features": run.targets, "inputs": [], "stream": run.domains}[way], *run.held_out]
     if sum(map(len, unread)) >= TELL_READING:
         watch.note("every example is read once before training, so that a damaged one is found now")
     for domain in unread:  # of stored features, the sources' are not: computing them comes first of all
-        read_ahead(domain, workers(run))
+        read_ahead(domain, run.workers)
 
 
 def _try_layers(run: Run) -> None:
@@ -81,7 +81,7 @@ def _try_layers(run: Run) -> None:
 def _note_idle(run: Run, watch: Watch) -> None:
     """Say so where domains are to be aligned, and nothing below the head can move."""
     below = [*run.model.backbone.parameters(), *run.model.neck.parameters()]
-    aligning = [f"`{name}`" for name, adapter in run.penalised.items() if Need.TARGET in adapter.needs]
+    aligning = [f"`{name}`" for name, adapter in run.penalised.items() if looks_at_target(adapter.needs)]
     if aligning and not any(parameter.requires_grad for parameter in below):
         mend = "freeze less, or add `head_swap` with a `bottleneck`"
         watch.note(f"no parameter below the head learns, so {', '.join(aligning)} can align nothing there: {mend}")
@@ -109,7 +109,8 @@ class _Trainer:
 
     def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch) -> None:
         self.run, self.checkpoints, self.watch = run, checkpoints, watch
-        self.terms = ["task", *run.penalised, "gradient"]
+        self.penalised = run.penalised
+        self.terms = ["task", *self.penalised, "gradient"]
         self.adapters = nn.ModuleList(run.adapters)
         self.superset: list[nn.Parameter]
         self.optimizer: torch.optim.Optimizer
@@ -263,7 +264,7 @@ class _Trainer:
                 pairs = zip(weights, ones, strict=True)
                 losses = losses * torch.cat([one if weight is None else weight for weight, one in pairs])
         terms = {"task": losses.mean()}
-        for name, adapter in self.run.penalised.items():
+        for name, adapter in self.penalised.items():
             penalty = adapter.penalty(step)
             if penalty is not None:
                 terms[name] = penalty
@@ -304,10 +305,9 @@ class _Trainer:
         """
         run = self.run
         assert run.validator is not None
-        source = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in run.held_out])
-        looks = run.validator.needs & {Need.TARGET, Need.TARGET_LABELS}
-        targets = run.targets if looks else []
-        target = _joined([outputs(run.model, domain, run.device, workers(run)) for domain in targets])
+        source = _joined([outputs(run.model, domain, run.device, run.workers) for domain in run.held_out])
+        targets = run.targets if looks_at_target(run.validator.needs) else []
+        target = _joined([outputs(run.model, domain, run.device, run.workers) for domain in targets])
         score = run.validator.score(run.task, source, target)
         self.waited = 0 if score > self.best_score else self.waited + 1
         if score >= self.best_score:
@@ -355,14 +355,14 @@ class _Trainer:
             stored = []
             with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
                 for domain in run.domains:
-                    batches = ordered(domain, backbone, preprocess, workers(run))
+                    batches = ordered(domain, backbone, preprocess, run.workers)
                     stored.append(torch.cat([backbone(to_device(inputs, run.device)).float() for inputs in batches]))
             stored = [features.clone() for features in stored]  # out of inference mode, so that autograd may keep them
             return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see_features
         if way == "inputs":
-            stored = [store(domain, backbone, preprocess, workers(run)) for domain in run.domains]
+            stored = [store(domain, backbone, preprocess, run.workers) for domain in run.domains]
             return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see
-        streamed = Loader(run.domains, rows, run.seed, run.device, None, backbone, preprocess, workers(run))
+        streamed = Loader(run.domains, rows, run.seed, run.device, None, backbone, preprocess, run.workers)
         return streamed, run.model.see
 
     def _save(self) -> None:
@@ -526,17 +526,6 @@ def half_precision(run: Run) -> bool:
     if run.train.precision != "auto":
         return run.train.precision == "bf16"
     return run.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def workers(run: Run) -> int:
-    """How many processes preprocess examples: as asked; else up to four, and none where the CPU trains.
-
-    There they would take from the training the processors it waits for: a run was several times slower with them.
-    """
-    asked = run.train.workers
-    if isinstance(asked, int):
-        return asked
-    return 0 if run.device.type == "cpu" else min(4, torch.get_num_threads())
 
 
 def _learning(run: Run) -> list[nn.Parameter]:
