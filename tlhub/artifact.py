@@ -18,7 +18,7 @@ from tlhub.catalog import Catalog, Kind
 from tlhub.checkpoint import sha256, sync, write_atomically
 from tlhub.errors import ArtifactError
 from tlhub.measure import to_device
-from tlhub.model import Model
+from tlhub.model import Model, memory_order
 from tlhub.task import Task
 
 if TYPE_CHECKING:
@@ -196,6 +196,5 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
     else:
         model.backbone.load_exported(model, folder)
     where = pick_device(device)
-    if where.type != "mps":  # as in training, so that logits are the same to the last bit
-        model.to(memory_format=torch.channels_last)
+    model.to(memory_format=memory_order(where))  # as in training, so that logits are the same to the last bit
     return Adapted(folder, record, model.to(where).eval(), made("task", "tasks"), where)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlhub.data import Domain
 from tlhub.loader import ordered
-from tlhub.model import Model
+from tlhub.model import Model, memory_order
 from tlhub.task import Task
 from tlhub.validator import Outputs
 
@@ -35,10 +35,10 @@ def outputs(model: Model, domain: Domain, device: torch.device, workers: int) ->
 
 
 def to_device(inputs: Any, device: torch.device) -> Any:
-    """A collated batch on `device`; images in channels-last order, which convolutions are fastest in."""
+    """A collated batch on `device`; images in the order of the model's own convolutions."""
     if isinstance(inputs, Tensor):
-        if inputs.ndim == 4 and device.type != "mps":
-            return inputs.to(device, non_blocking=True, memory_format=torch.channels_last)
+        if inputs.ndim == 4:
+            return inputs.to(device, non_blocking=True, memory_format=memory_order(device))
         return inputs.to(device, non_blocking=True)
     return {name: to_device(value, device) for name, value in inputs.items()}
 

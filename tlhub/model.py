@@ -177,6 +177,11 @@ def normalisation(kind: str, sizes: Sequence[int]) -> AbstractContextManager[Any
     return SeparateBatchNorm(sizes) if kind == "separate" and len(sizes) > 1 else nullcontext()
 
 
+def memory_order(device: torch.device) -> torch.memory_format:
+    """The order of images and convolutions in memory: channels last, where that is fastest; logits depend on it."""
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
 def batch_norms(model: nn.Module) -> list[str]:
     """Names of the modules that would take statistics from a training batch."""
     kinds = (nn.modules.batchnorm._BatchNorm,)

@@ -16,7 +16,7 @@ from tlhub.data import Dataset, Domain, Role, check_classes, check_split, mapped
 from tlhub.errors import DataError, UserError
 from tlhub.head import Identity
 from tlhub.loader import workers
-from tlhub.model import Model
+from tlhub.model import Model, memory_order
 from tlhub.randomness import seed_all
 from tlhub.task import Task
 from tlhub.validator import Validator
@@ -156,8 +156,7 @@ class Run:
         for number, adapter in enumerate(self.adapters):
             seed_all(self.seed, "prepare", number)
             adapter.prepare(self)
-        if device.type != "mps":
-            self.model.to(memory_format=torch.channels_last)
+        self.model.to(memory_format=memory_order(device))
         self.model.to(device)
         for adapter in self.adapters:
             adapter.to(device)
