@@ -10,7 +10,7 @@ import pytest
 
 from tlhub.catalog import Catalog
 from tlhub.testing import AdapterContract, BackboneContract, DatasetContract, HeadContract
-from tlhub.testing.toys import ToyNet, ToyStripes
+from tlhub.testing.toys import ToyNet, ToySentences, ToyStripes, ToyTextNet
 
 from .tables import write_images, write_table
 
@@ -26,8 +26,19 @@ class TestToyNet(BackboneContract):
     component = ToyNet
 
 
+class TestToyTextNet(BackboneContract):
+    component = ToyTextNet
+
+    def example(self, number: int = 0) -> str:
+        return " ".join(["ba", "do", "ke", "mo", "ga"][: 2 + number])
+
+
 class TestToyStripes(DatasetContract):
     component = ToyStripes
+
+
+class TestToySentences(DatasetContract):
+    component = ToySentences
 
 
 class TestLenet(BackboneContract):
@@ -68,12 +79,21 @@ class TestGradualUnfreeze(AdapterContract):
 
 class TestMmd(AdapterContract):
     component = component("adapters", "mmd")
-    settings: ClassVar[Mapping[str, Any]] = {"layers": ["conv1", "features", "logits"]}
+    settings: ClassVar[Mapping[str, Any]] = {"layers": ["layer1", "features", "logits"]}
 
 
 class TestDann(AdapterContract):
     component = component("adapters", "dann")
     settings: ClassVar[Mapping[str, Any]] = {"hidden": 8}
+
+
+def on_text(contract: type[AdapterContract]) -> type[AdapterContract]:
+    """The same contract, tried on texts."""
+    return type(f"{contract.__name__}OnText", (contract,), {"modality": "text", "__module__": __name__})
+
+
+ON_TEXT = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, AdapterContract)]
+globals().update({kind.__name__: kind for kind in map(on_text, [k for k in ON_TEXT if k is not AdapterContract])})
 
 
 class TestIdentity(HeadContract):

@@ -256,7 +256,7 @@ class TestAccumulation:
         [
             (["mmd"], {"backbone": PLAIN}, "`accumulate` would change what `mmd` computes"),
             ([{"use": "dann", "batch_norm": True}], {"backbone": PLAIN}, "would change what `dann` computes"),
-            ([], {}, "would change batch normalisation (`backbone.conv1.1`)"),
+            ([], {}, "would change batch normalisation (`backbone.layer1.1`)"),
             ([], {"backbone": PLAIN, "accumulate": 3}, "`accumulate: 3` does not divide `batch: 8`"),
         ],
         ids=["mmd", "dann with batch norm", "batch norm", "no divisor"],
@@ -326,8 +326,8 @@ class TestOptimizer:
         run, _ = trained(backbone_lr=[0.0, 1.0])
         start = dict(composed().model.named_parameters())
         moved = {name for name, value in run.model.named_parameters() if not torch.equal(value, start[name])}
-        assert not any(name.startswith("backbone.conv1") for name in moved)
-        assert {"backbone.conv2.0.weight", "head.linear.weight"} <= moved
+        assert not any(name.startswith("backbone.layer1") for name in moved)
+        assert {"backbone.layer2.0.weight", "head.linear.weight"} <= moved
 
     def test_a_list_of_another_length_is_refused(self, trained: Trained) -> None:
         with pytest.raises(UserError, match=r"lists 3 fractions; the backbone has 2 stages"):
@@ -350,8 +350,8 @@ class TestOptimizer:
         decay = {id(p): group["weight_decay"] for group in make_optimizer(run).param_groups for p in group["params"]}
         decayed = {name for name, value in run.model.named_parameters() if decay[id(value)] == 0.3}
         assert decayed == {
-            "backbone.conv1.0.weight",
-            "backbone.conv2.0.weight",
+            "backbone.layer1.0.weight",
+            "backbone.layer2.0.weight",
             "neck.layers.0.weight",
             "head.linear.weight",
         }
@@ -433,8 +433,8 @@ class TestDomains:
         preprocess = start.preprocess(train=False)
         indices = Noting.steps[0].target.indices.tolist()
         images = torch.stack([preprocess(run.targets[0].raw(index)) for index in indices])
-        inner = start.conv1[0](images.float() / 255 - 0.5)
-        norm = run.model.backbone.conv1[1]
+        inner = start.layer1[0](images.float() / 255 - 0.5)
+        norm = run.model.backbone.layer1[1]
         torch.testing.assert_close(norm.running_mean, 0.1 * inner.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * inner.var((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
@@ -452,7 +452,7 @@ class TestFrozenBackbone:
         swap = {"use": "head_swap", "bottleneck": 4, "dropout": 0.5}
         stored, first = trained(FROZEN, swap, "mmd", "noting", backbone=self.net)
         calls = len(CountingNet.calls)
-        streamed, second = trained(FROZEN, swap, "mmd", {"use": "noting", "tap": "conv1"}, backbone=self.net)
+        streamed, second = trained(FROZEN, swap, "mmd", {"use": "noting", "tap": "layer1"}, backbone=self.net)
         assert len(CountingNet.calls) - calls == 6, "a tapped layer has to be computed in every step"
         for name, value in stored.model.state_dict().items():
             torch.testing.assert_close(streamed.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)

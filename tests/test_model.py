@@ -46,10 +46,10 @@ def model_of(net: ToyNet, layer: str) -> Model:
 
 def test_a_map_is_averaged_over_its_places() -> None:
     net, images = ToyNet(), torch.rand(3, 3, 8, 8)
-    model = model_of(net, "conv1")
+    model = model_of(net, "layer1")
     with torch.inference_mode():
         torch.testing.assert_close(
-            model.see(images).layers["conv1"], net.conv1(images / 255 - 0.5).flatten(2).mean(2), rtol=1e-5, atol=1e-6
+            model.see(images).layers["layer1"], net.layer1(images / 255 - 0.5).flatten(2).mean(2), rtol=1e-5, atol=1e-6
         )
 
 

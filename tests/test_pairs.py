@@ -65,14 +65,14 @@ def test_four_adapters_in_one_manifest(tmp_path: Path) -> None:
     catalog = toy_catalog()
     loaded = manifests.from_dict(toy_manifest(adapters, weight_decay=0.1, optimizer="sgd"), catalog=catalog)
     run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
-    frozen = {name: value.clone() for name, value in run.model.backbone.conv1.state_dict().items()}
-    learned = {name: value.clone() for name, value in run.model.backbone.conv2.state_dict().items()}
+    frozen = {name: value.clone() for name, value in run.model.backbone.layer1.state_dict().items()}
+    learned = {name: value.clone() for name, value in run.model.backbone.layer2.state_dict().items()}
     history = train(run, Checkpoints(tmp_path / "checkpoints"), Watch())
     save(run, tmp_path, history)
     assert {"task", "mmd", "dann"} <= set(history[-1]["loss"])
     assert all(history[-1]["loss"][term] != 0 for term in ("task", "mmd", "dann"))
     assert "1.running_mean" in frozen
     for name, value in frozen.items():
-        assert torch.equal(run.model.backbone.conv1.state_dict()[name], value), name
-    assert not torch.equal(run.model.backbone.conv2.state_dict()["1.running_mean"], learned["1.running_mean"])
+        assert torch.equal(run.model.backbone.layer1.state_dict()[name], value), name
+    assert not torch.equal(run.model.backbone.layer2.state_dict()["1.running_mean"], learned["1.running_mean"])
     assert_loads_alike(run, tmp_path)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tlhub.errors import ArtifactError, SettingError
 from tlhub.head import Head, Identity
 from tlhub.model import Model
+from tlhub_basics.classification import Classification
 from tlhub_basics.linear import LinearHead
 from tlhub_timm.backbone import TimmBackbone
 
@@ -36,6 +37,7 @@ SIZES = {
 }
 SMALL = {"swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 2, 2]}}
 CLASSES = ["bike", "mug", "mouse"]
+TASK = Classification()
 SHARED = Path(os.environ.get("TLHUB_SHARED", Path(__file__).parents[2] / "shared"))
 MOBILENET = {
     "model": "mobilenetv2_100",
@@ -87,7 +89,7 @@ def test_an_architecture_keeps_what_a_backbone_promises(name: str, tmp_path: Pat
         assert len(net.stages()) >= 4
         assert all(net.stages())
 
-        assert net.export(model, CLASSES, tmp_path) == "timm"
+        assert net.export(model, TASK, CLASSES, tmp_path) == "timm"
         same_logits(tmp_path, net, logits)
 
         rebuilt = model_of(TimmBackbone(**json.loads(json.dumps(net.rebuild()))))
@@ -217,7 +219,7 @@ def test_the_data_configuration_can_be_overridden(tmp_path: Path) -> None:
     assert net.preprocess(train=False)(photo()).shape == (3, 64, 96)
     model = model_of(net)
     with torch.inference_mode():
-        net.export(model, None, tmp_path)
+        net.export(model, TASK, None, tmp_path)
         same_logits(tmp_path, net, model(images(net)))
     written = json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]
     assert written["mean"] == [0.1, 0.2, 0.3]
@@ -230,7 +232,7 @@ def test_arguments_of_the_architecture_reach_it_and_the_exported_model(tmp_path:
     assert net.net.bn1.eps == 1e-3
     model = model_of(net)
     with torch.inference_mode():
-        assert net.export(model, CLASSES, tmp_path) == "timm"
+        assert net.export(model, TASK, CLASSES, tmp_path) == "timm"
         same_logits(tmp_path, net, model(images(net)))
     assert json.loads((tmp_path / "config.json").read_text())["model_args"] == {"pad_type": "same", "bn_eps": 1e-3}
 
@@ -263,7 +265,7 @@ def test_timm_and_transformers_read_an_exported_model_in_a_fresh_process(tmp_pat
     for name, model in models.items():
         net = model.backbone
         nn.init.normal_(model.head.linear.weight)
-        assert net.export(model, CLASSES, tmp_path / name) == "timm"
+        assert net.export(model, TASK, CLASSES, tmp_path / name) == "timm"
         save_file({"images": normalised(net, images(net))}, tmp_path / f"{name}.safetensors")
         photo().save(tmp_path / f"{name}.png")
 
@@ -286,7 +288,7 @@ def test_timm_and_transformers_read_an_exported_model_in_a_fresh_process(tmp_pat
 def test_an_architecture_whose_classifier_is_not_one_linear_layer_has_no_native_form(name: str, tmp_path: Path) -> None:
     net = TimmBackbone(name, pretrained=False, input_size=64)
     assert net.eval()(images(net)).shape == (2, net.width)
-    assert net.export(model_of(net), CLASSES, tmp_path) is None
+    assert net.export(model_of(net), TASK, CLASSES, tmp_path) is None
     assert not list(tmp_path.iterdir())
 
 
@@ -302,15 +304,15 @@ class Doubled(Head):
 
 def test_a_changed_model_has_no_native_form(tmp_path: Path) -> None:
     net = backbone()
-    assert net.export(Model(net, Doubled(512), LinearHead(512, 3)), CLASSES, tmp_path) is None
-    assert net.export(Model(net, Identity(512), Doubled(512)), CLASSES, tmp_path) is None
+    assert net.export(Model(net, Doubled(512), LinearHead(512, 3)), TASK, CLASSES, tmp_path) is None
+    assert net.export(Model(net, Identity(512), Doubled(512)), TASK, CLASSES, tmp_path) is None
     net.net.layer4.extra = nn.Linear(2, 2)
-    assert net.export(model_of(net), CLASSES, tmp_path) is None
+    assert net.export(model_of(net), TASK, CLASSES, tmp_path) is None
 
 
 def test_an_exported_folder_is_a_start_for_the_next_model(tmp_path: Path) -> None:
     net = backbone("vit_tiny_patch16_224")
-    net.export(model_of(net), CLASSES, tmp_path)
+    net.export(model_of(net), TASK, CLASSES, tmp_path)
     again = TimmBackbone(f"local-dir:{tmp_path}").eval()
     assert torch.equal(again(images(net)), net.eval()(images(net)))
     assert again.rebuild() == net.rebuild()

@@ -18,13 +18,14 @@ import torch
 from tlhub import artifact, manifest as manifests
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
+from tlhub.data import Domain
 from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.home import home
 from tlhub.loader import workers
 from tlhub.manifest import Manifest
-from tlhub.measure import Comparison, Score, compare, interval, outputs
+from tlhub.measure import Comparison, Score, compare, interval, outputs, side_by_side
 from tlhub.randomness import preserved
-from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only
+from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only, with_targets
 from tlhub.train import check, train
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
@@ -108,6 +109,7 @@ def adapt(
     where = pick_device(device)
     with preserved(), _deterministic():
         data = open_data(loaded, catalog)
+        _tell([*data.sources, *data.targets], watch)
         run = Run(loaded, catalog, data, where)
         watch.composed(run.facts())
         check(run, watch)
@@ -162,7 +164,8 @@ def evaluate(
     loaded = manifests.from_dict({**domains_alone, "evaluate": asked})  # adapters may be missing here: none is needed
     if not loaded.evaluate:
         raise UserError("there is nothing to evaluate on", "name a data set with `--data`")
-    domains = [domain.matched(adapted.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
+    opened = open_role(loaded, catalog, "evaluate")
+    domains = [with_targets(domain, adapted.task).matched(adapted.classes or ()) for domain in opened]
     rows = []
     for domain in domains:
         seen = outputs(adapted.model, domain, adapted.device, workers("auto", adapted.device))
@@ -255,7 +258,7 @@ def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | No
     if written is None:
         watch.note("there is no baseline to compare with: there is no source, or nothing here looks at the target")
         return None
-    base = Run(written, run.catalog, Data(data.sources, [], data.classes), run.device)
+    base = Run(written, run.catalog, Data(data.sources, [], data.classes, data.task), run.device)
     folder = home() / "baselines" / _key(base)
     if folder.exists():
         try:
@@ -305,7 +308,8 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
     if not run.manifest.evaluate:
         sentence = "Whether adaptation helped cannot be said: add an `evaluate:` part with labelled target examples."
         return Result(folder, metric, [], None, sentence)
-    domains = open_role(run.manifest, run.catalog, "evaluate")
+    domains = [with_targets(domain, run.task) for domain in open_role(run.manifest, run.catalog, "evaluate")]
+    _tell(domains, watch)
     for domain in domains:
         missing = [name for name in run.classes or () if domain.classes and name not in domain.classes]
         if missing:
@@ -321,8 +325,18 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
         rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen[-1], strict=True)]
     if base is None:
         return Result(folder, metric, rows, None, "There is no baseline to compare with.")
-    comparison = compare(run.task, *map(_together, seen))
+    before, after = map(side_by_side, seen)
+    assert before is not None
+    assert after is not None
+    comparison = compare(run.task, before, after)
     return Result(folder, metric, rows, comparison, comparison.sentence(metric))
+
+
+def _tell(domains: Sequence[Domain], watch: Watch) -> None:
+    """What the data sets have to say of their examples."""
+    for domain in domains:
+        for note in domain.examples.notes:
+            watch.note(f"`{domain.key}`: {note}")
 
 
 def _row(task: Any, model: str, domain: str, seen: Outputs) -> Row:
@@ -330,12 +344,6 @@ def _row(task: Any, model: str, domain: str, seen: Outputs) -> Row:
         raise DataError(f"`{domain}` has no labels")
     score = interval(task.score(seen.logits, seen.labels))
     return Row(model, domain, score, task.metrics(seen.logits, seen.labels))
-
-
-def _together(parts: Sequence[Outputs]) -> Outputs:
-    labels = [part.labels for part in parts if part.labels is not None]
-    features, logits = (torch.cat([getattr(part, name) for part in parts]) for name in ("features", "logits"))
-    return Outputs(features, logits, torch.cat(labels))
 
 
 class _deterministic:  # noqa: N801 - reads as a statement

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from tlhub.component import Component
 
 if TYPE_CHECKING:
+    from tlhub.model import Model
     from tlhub.run import Run
     from tlhub.step import Step, View
 
@@ -30,8 +32,8 @@ def looks_at_target(needs: frozenset[Need]) -> bool:
 class Adapter(Component, nn.Module):
     """One transfer method: it changes the model, weighs examples, or adds a term to the loss.
 
-        modify -> prepare -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round )
-        x rounds -> finish
+        modify -> prepare -> ( pretrain x steps ) x pretrain_epochs
+        -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round ) x rounds -> finish
 
     Adapters compose by one rule: the loss is the mean over labelled examples of (product of the weights x task
     loss), plus the sum of the penalties. One optimizer trains whatever requires a gradient: the model, and the
@@ -45,19 +47,33 @@ class Adapter(Component, nn.Module):
         paper: the publication, for `tlhub describe`.
         additive: whether its penalty over a batch is the mean of its penalties over equal parts of the batch. MMD's
             is not: gradients are accumulated over parts of a batch only where every adapter's is.
+        needs_inputs: whether it reads `view.inputs`; features of a frozen backbone are then not stored instead.
+
+    Attributes:
+        rounds: how often the model is trained; boosting trains it once for every learner.
+        pretrain_epochs: for how many epochs the model is trained by `pretrain` alone before all else.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     modalities: ClassVar[frozenset[str] | None] = None
     paper: ClassVar[str] = ""
     additive: bool = False
+    needs_inputs: ClassVar[bool] = False
     rounds: int = 1
+    pretrain_epochs: int = 0
 
     def modify(self, run: Run) -> None:
         """Change the model's structure: neck, head, layers. All adapters do this before any is prepared."""
 
     def prepare(self, run: Run) -> None:
         """Freeze parts of the model, or build helper networks for its widths, before the optimizer exists."""
+
+    def pretrain(self, step: Step) -> Tensor:
+        """The loss of a step before training proper, from target examples without labels.
+
+        Each view has `inputs` of the target; features and logits are not computed, and are empty.
+        """
+        raise NotImplementedError
 
     def start_round(self, run: Run) -> None:
         """A round begins: with a fresh learner, say."""
@@ -78,3 +94,14 @@ class Adapter(Component, nn.Module):
 
     def finish(self, run: Run) -> None:
         """Training ended: leave the model as it should be saved."""
+
+    def export(self, run: Run, folder: Path) -> str | None:
+        """Write the model to `folder` in a form of this adapter's own and name the form; None where the backbone may.
+
+        `load_exported` is the inverse.
+        """
+        return None
+
+    def load_exported(self, model: Model, folder: Path) -> None:
+        """Fill `model` from what `export` wrote; its backbone is as the run's was before any adapter, weights too."""
+        raise NotImplementedError

@@ -19,6 +19,7 @@ from tlhub.checkpoint import sha256, sync, write_atomically
 from tlhub.errors import ArtifactError
 from tlhub.measure import to_device
 from tlhub.model import Model, memory_order
+from tlhub.ragged import padded
 from tlhub.task import Task
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     partial = folder / "model.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    form = model.backbone.export(model, run.classes, partial)
+    forms = ((adapter, adapter.export(run, partial)) for adapter in run.adapters)
+    exporter, form = next(((adapter, form) for adapter, form in forms if form is not None), (None, None))
+    if exporter is None:
+        form = model.backbone.export(model, run.task, run.classes, partial)
     if form is None:
         form = "tlhub"
         tensors = {name: value.detach().clone().contiguous() for name, value in model.state_dict().items()}
@@ -64,8 +68,11 @@ def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     record = {
         "format": FORMAT,
         "form": form,
+        "exporter": None if exporter is None else exporter.spec,
         "modality": model.backbone.modality,
-        "backbone": {"use": model.backbone.name, **model.backbone.rebuild()},
+        "backbone": (
+            {"use": model.backbone.name, **model.backbone.rebuild()} if exporter is None else model.backbone.spec
+        ),
         "neck": model.neck.spec,
         "head": model.head.spec,
         "task": run.task.spec,
@@ -87,7 +94,8 @@ def fingerprint(domain: Any) -> dict[str, Any]:
 
 def versions(catalog: Catalog) -> dict[str, str]:
     """Versions of what a result depends on: Python, the libraries, and every distribution that offers a component."""
-    names = {"tlhub", "torch", "timm", "transformers", "datasets", "numpy", "pillow", "scikit-learn"}
+    libraries = "torch timm transformers tokenizers peft datasets numpy pillow scikit-learn"
+    names = {"tlhub", *libraries.split()}
     names |= {entry.distribution for entry in catalog.entries() if entry.distribution}
     found = {"python": platform.python_version()}
     for name in sorted(names):
@@ -149,14 +157,17 @@ class Adapted:
         return self.model.backbone.preprocess(train=False)
 
     def logits(self, inputs: Sequence[Any], batch: int = 64) -> Tensor:
-        """`[inputs, outputs]` for raw inputs: PIL images or their files, texts, vectors."""
+        """`[inputs, outputs]` for raw inputs: PIL images or their files, texts, pairs or lists of texts, vectors.
+
+        Of a task that answers every word `[inputs, words, outputs]`, zeros where an input has no more words.
+        """
         found = []
         with torch.inference_mode():
             for start in range(0, len(inputs), batch):
                 examples = [self._preprocess(self._read(raw)) for raw in inputs[start : start + batch]]
                 collated = self.model.backbone.collate(examples)
                 found.append(self.model(to_device(collated, self.device)).float().cpu())
-        return torch.cat(found)
+        return padded(found)
 
     def predict(self, inputs: Sequence[Any], batch: int = 64) -> list[dict[str, object]]:
         """One answer for every raw input, such as `{"label": "mug", "probability": 0.98}`.
@@ -165,7 +176,7 @@ class Adapted:
         """
         if not len(inputs):
             return []
-        return self.task.answer(self.logits(inputs, batch), self.classes)
+        return self.task.answer(self.logits(inputs, batch), self.classes, inputs)
 
     def _read(self, raw: Any) -> Any:
         from tlhub.inputs import read_file
@@ -189,7 +200,9 @@ def load(folder: str | Path, device: str | None = None, catalog: Catalog | None 
         return catalog.create(kind, settings.pop("use"), settings)
 
     model = Model(made("backbone", "backbones"), made("neck", "heads"), made("head", "heads"))
-    if record["form"] == "tlhub":
+    if record.get("exporter"):
+        made("exporter", "adapters").load_exported(model, folder)
+    elif record["form"] == "tlhub":
         from safetensors.torch import load_file
 
         model.load_state_dict(load_file(folder / "model.safetensors"))

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from tlhub.component import Component
 from tlhub.errors import UserError
+from tlhub.ragged import Ragged
 
 if TYPE_CHECKING:
     from tlhub.model import Model
+    from tlhub.task import Task
 
 
 class Preprocess(Protocol):
@@ -21,6 +23,9 @@ class Preprocess(Protocol):
 
     `random` says whether two calls with the same input may differ (augmentation). A random one draws from torch's,
     NumPy's or Python's global generator, which the caller seeds for every example, so that a run repeats exactly.
+
+    For examples of different lengths it may also have `many(raws) -> Ragged`, which makes all examples of a domain at
+    once; the `remark` of what it gives is told to the user.
 
     It can be hashed, equals another that does the same (stored examples are known by it), and can be pickled (other
     processes may load examples). A frozen dataclass is all that.
@@ -32,19 +37,23 @@ class Preprocess(Protocol):
     def __call__(self, raw: Any) -> Any: ...
 
 
-def stack(examples: Sequence[Any]) -> Any:
-    """Examples that are tensors of one shape as a batch."""
-    return torch.stack(list(examples))
-
-
 class Backbone(Component, nn.Module):
     """A network from a batch of inputs to features of shape `[examples, width]`.
 
     Args of a subclass are its settings. A subclass sets `width` in its constructor and may be constructed with
     `pretrained=False`-like settings; `rebuild` says which, so that loading a saved model fetches no weights twice.
+
+    Class attributes:
+        ragged: whether examples differ in length. Then `preprocess` gives whole numbers `[tokens, fields]`, and a batch
+            is what `Ragged.batch` makes of them; examples of like length meet in a batch. Otherwise examples are
+            tensors of one shape, and a batch is them stacked.
+        word_settings: settings that make features `[examples, words, width]`, one for every word and zeros where an
+            example has no more words, as tasks that answer every word need them; None where there are none.
     """
 
     modality: ClassVar[str]
+    ragged: ClassVar[bool] = False
+    word_settings: ClassVar[Mapping[str, Any] | None] = None
     width: int
 
     def forward(self, inputs: Any) -> Tensor:
@@ -59,13 +68,10 @@ class Backbone(Component, nn.Module):
         """From a raw input (a PIL image, a text, a vector) to one example; with augmentation where `train` is true."""
         raise NotImplementedError
 
-    def collate(self, examples: Sequence[Any]) -> Any:
-        """A batch from examples; stacks tensors unless a modality needs more (padding).
-
-        An override that needs nothing of the network is best a static method: a method has to be sent to the processes
-        that load examples with the whole network.
-        """
-        return stack(examples)
+    @classmethod
+    def collate(cls, examples: Sequence[Any]) -> Any:
+        """A batch from examples."""
+        return Ragged.of(examples).batch(torch.arange(len(examples))) if cls.ragged else torch.stack(list(examples))
 
     def pooled(self, output: Tensor) -> Tensor:
         """`[rows, channels]` of what one of the network's modules gave.
@@ -84,10 +90,11 @@ class Backbone(Component, nn.Module):
         """Settings that build this architecture again without its pretrained weights."""
         return self.settings
 
-    def export(self, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
+    def export(self, model: Model, task: Task, classes: Sequence[str] | None, folder: Path) -> str | None:
         """Write `model` to `folder` in the ecosystem's own format and name that format; None where it has no such form.
 
         The folder then loads with the ecosystem's own tools and gives the same logits. `load_exported` is the inverse.
+        `task` is what the model answers, which some formats say.
         """
         return None
 

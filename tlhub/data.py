@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tlhub.component import Component
 from tlhub.errors import DataError
+from tlhub.ragged import Ragged, padded
 from tlhub.randomness import permutation
 from tlhub.splits import parse_split, select_rows
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Role = Literal["source", "target", "evaluate"]
 
+NO_LABEL = -100
+"""In the place of a class number: there is no word here, or none that counts; what torch's losses ignore."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -29,19 +33,24 @@ class Examples:
     Attributes:
         inputs: raw inputs (PIL images, texts, vectors), decoded when they are asked for. One that cannot be read
             raises a DataError naming its file or row.
-        labels: the number of every example's class, or None where the data set was opened without labels.
+        labels: None where the data set was opened without labels. Otherwise the form tells what they are.
+            `[examples]` whole: the number of every example's class. `[examples, longest]` whole: the number of every
+            word's class, and `NO_LABEL` where an example has no word. `[examples, classes]` floating: 1 where an
+            example is of a class, else 0. `[examples]` floating: a number to be predicted.
         classes: the class names the labels count through, or None.
         fingerprint: changes when the examples change.
         where: names an example for the user, such as its file.
         task: the component that fits the labels.
+        notes: what the user should hear of the examples, such as how many there are twice.
     """
 
     inputs: Sequence[Any]
-    labels: Sequence[int] | None
+    labels: Sequence[int] | Tensor | None
     classes: tuple[str, ...] | None
     fingerprint: str
     where: Callable[[int], str]
     task: str = "classification"
+    notes: tuple[str, ...] = ()
 
 
 class Dataset(Component, ABC):
@@ -75,8 +84,8 @@ class Domain:
     Attributes:
         key: the domain's place in the manifest, such as `source` or `target.1`; part of the seed of its order.
         rows: positions of the domain's examples in `examples`.
-        labels: `[len(rows)]` class numbers, or None where labels are hidden.
-        classes: the class names that `labels` count through, or None where labels are hidden.
+        labels: one for each of `rows`, in the form that `Examples` describes, or None where labels are hidden.
+        classes: the class names that `labels` count through, or None where labels are hidden or numbers.
     """
 
     key: str
@@ -85,7 +94,7 @@ class Domain:
     rows: Tensor
     labels: Tensor | None
     classes: tuple[str, ...] | None
-    _stored: dict[Any, Tensor] = field(default_factory=dict, repr=False)
+    _stored: dict[Any, Tensor | Ragged] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,7 +107,7 @@ class Domain:
         """Names example number `index` for the user."""
         return self.examples.where(int(self.rows[index]))
 
-    def store(self, preprocess: Preprocess, make: Callable[[], Tensor]) -> Tensor:
+    def store(self, preprocess: Preprocess, make: Callable[[], Tensor | Ragged]) -> Tensor | Ragged:
         """All examples as `preprocess` makes them, made once for runs that share this domain and preprocess alike."""
         if preprocess not in self._stored:
             self._stored = {preprocess: make()}  # one is kept: two preprocessings of a large domain would not fit
@@ -112,7 +121,7 @@ class Domain:
         """
         order = permutation(len(self), seed, "validation", self.key)
         held = max(1, round(len(self) * share))
-        if self.labels is not None:
+        if self.labels is not None and _one_class_each(self.labels):
             order, held = _by_class(order, self.labels, held)
             if not held:
                 raise DataError(
@@ -138,7 +147,20 @@ class Domain:
             return self
         check_classes(self.key, self.classes, classes)
         numbers = torch.tensor([classes.index(name) for name in self.classes])
-        return replace(self, labels=numbers[self.labels], classes=classes)
+        return replace(self, labels=_renumbered(self.labels, numbers, len(classes)), classes=classes)
+
+
+def _one_class_each(labels: Tensor) -> bool:
+    return labels.ndim == 1 and not labels.is_floating_point()
+
+
+def _renumbered(labels: Tensor, numbers: Tensor, classes: int) -> Tensor:
+    """Labels whose class number i is now `numbers[i]`, of so many classes; `NO_LABEL`: it is none."""
+    if labels.is_floating_point():
+        kept = numbers >= 0
+        new = labels.new_zeros(len(labels), classes)
+        return new.index_reduce_(1, numbers[kept], labels[:, kept], "amax")
+    return torch.where(labels < 0, NO_LABEL, numbers[labels.clamp(min=0)])
 
 
 def _by_class(order: Tensor, labels: Tensor, held: int) -> tuple[Tensor, int]:
@@ -211,9 +233,13 @@ def open_domain(dataset: Dataset, part: DomainPart, key: str, role: Role) -> Dom
     labels: Tensor | None = None
     classes: tuple[str, ...] | None = None
     if show:
-        if examples.labels is None or examples.classes is None:
+        if examples.labels is None:
             raise DataError(f"`{key}` has no labels", "write `labels: none`, or name the column that holds them")
-        labels, classes, rows = _labels_of(examples.labels, examples.classes, part.classes or {}, rows, key)
+        labels, classes = torch.as_tensor(examples.labels)[rows], examples.classes
+        if part.classes and classes is None:
+            raise DataError(f"`{key}` maps `classes`, but its labels are numbers", f"remove `classes` from `{key}`")
+        if part.classes and classes is not None:
+            labels, classes, rows = _mapped(labels, classes, part.classes, rows, key)
     if not len(rows):
         raise DataError(f"`{key}` has no example in the split `{wanted}`")
     return Domain(key, role, examples, rows, labels, classes)
@@ -246,9 +272,10 @@ def _joined(parts: Sequence[Examples], key: str) -> Examples:
     return replace(
         parts[0],
         inputs=rows,
-        labels=None if parts[0].labels is None else [label for part in parts for label in part.labels or ()],
+        labels=None if parts[0].labels is None else padded([torch.as_tensor(p.labels) for p in parts], NO_LABEL),
         fingerprint="+".join(part.fingerprint for part in parts),
         where=rows.where,
+        notes=tuple(note for part in parts for note in part.notes),
     )
 
 
@@ -287,12 +314,14 @@ def _default_split(names: Sequence[str], role: Role, key: str) -> str:
     return "train" if "train" in names else names[0]
 
 
-def _labels_of(
-    numbers: Sequence[int], names: Sequence[str], mapping: Mapping[str, str | None], rows: Tensor, key: str
+def _mapped(
+    labels: Tensor, names: Sequence[str], mapping: Mapping[str, str | None], rows: Tensor, key: str
 ) -> tuple[Tensor, tuple[str, ...], Tensor]:
-    """Labels of the rows that the mapping keeps, the names they count through, and those rows."""
+    """Labels under the manifest's `classes:` mapping, the names they count through, and the rows it keeps."""
     classes = mapped_names(names, mapping, key)
     kept = [mapping.get(name, name) for name in names]
-    new = torch.tensor([-1 if name is None else classes.index(name) for name in kept])
-    labels = new[torch.as_tensor(numbers, dtype=torch.long)[rows]]
+    numbers = torch.tensor([NO_LABEL if name is None else classes.index(name) for name in kept])
+    labels = _renumbered(labels, numbers, len(classes))
+    if not _one_class_each(labels):
+        return labels, classes, rows
     return labels[labels >= 0], classes, rows[labels >= 0]

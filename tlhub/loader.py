@@ -10,15 +10,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tlhub.backbone import Backbone, Preprocess, stack
+from tlhub.backbone import Backbone, Preprocess
 from tlhub.data import Domain
 from tlhub.errors import DataError, UserError
-from tlhub.randomness import permutation, seed_all
+from tlhub.ragged import Ragged
+from tlhub.randomness import permutation, seed_all, uniform
 
 STORE_BYTES = 2**30
 """Domains whose preprocessed examples take less than this are preprocessed once and kept in memory."""
 
 EVALUATION_BATCH = 256
+RAGGED_EVALUATION_BATCH = 64
+"""Fewer, since an example has many tokens."""
+
+SAMPLE = 64
+"""How many examples of different lengths tell how large all are together."""
+
+_TURNS = 4096
+"""So many turns of batches are drawn at once."""
 
 READ_AHEAD = 20_000
 """How many examples of a domain are read before training, to find damaged ones."""
@@ -57,12 +66,48 @@ class Order:
         return self._permutations[epoch]
 
 
+class LengthOrder(Order):
+    """An order in which the examples of a batch have much the same length, so that little of it is padding.
+
+    Each epoch leaves out, at random, what does not fill a batch, sorts the others by length, and takes the batches at
+    random. Every domain of a run takes its shorter and longer batches at the same steps: otherwise the joint batch
+    would be padded after all, and its domains would differ by length.
+    """
+
+    def __init__(self, size: int, seed: int, key: str, lengths: Tensor) -> None:
+        super().__init__(size, seed, key)
+        self.lengths = lengths
+        self._seed = seed
+        self._grouped: tuple[int, int, Tensor] | None = None
+        self._drawn: dict[int, Tensor] = {}
+
+    def batch(self, number: int, rows: int) -> tuple[Tensor, Tensor]:
+        epoch, turn = divmod(number, self.size // rows)
+        if self._grouped is None or self._grouped[:2] != (epoch, rows):
+            self._grouped = (epoch, rows, self._batches(epoch, rows))
+        return self._grouped[2][turn], torch.full((rows,), epoch)
+
+    def _batches(self, epoch: int, rows: int) -> Tensor:
+        """`[batches, rows]`: the examples of every batch of an epoch."""
+        count = self.size // rows
+        kept = permutation(self.size, *self._purpose, epoch)[: count * rows]
+        by_length = kept[self.lengths[kept].argsort(stable=True)].view(count, rows)
+        return by_length[self._turns(epoch * count, count).argsort().argsort()]
+
+    def _turns(self, first: int, count: int) -> Tensor:
+        """How long the examples of these batches are to be, among those of the epoch; the same for all domains."""
+        blocks = range(first // _TURNS, (first + count - 1) // _TURNS + 1)
+        drawn = torch.cat([uniform(_TURNS, self._seed, "length", block) for block in blocks])
+        start = first - blocks[0] * _TURNS
+        return drawn[start : start + count]
+
+
 class Loader:
     """Training batches of `rows` examples of every domain.
 
     Args:
-        stored: per domain, all its examples as one tensor (preprocessed inputs, or features), where they fit in memory;
-            otherwise examples are preprocessed anew each time they are seen, by `workers` processes.
+        stored: per domain, all its examples (preprocessed inputs, or features), where they fit in memory; otherwise
+            examples are preprocessed anew each time they are seen, by `workers` processes.
     """
 
     def __init__(
@@ -71,20 +116,24 @@ class Loader:
         rows: int,
         seed: int,
         device: torch.device,
-        stored: Sequence[Tensor] | None = None,
+        stored: Sequence[Tensor | Ragged] | None = None,
         backbone: Backbone | None = None,
         preprocess: Preprocess | None = None,
         workers: int = 0,
     ) -> None:
         self.domains = domains
         self.rows = rows
-        self.orders = [Order(len(domain), seed, domain.key) for domain in domains]
+        self.orders: Sequence[Order] = [Order(len(domain), seed, domain.key) for domain in domains]
         self._backbone, self._preprocess, self._seed, self._workers = backbone, preprocess, seed, workers
         self._device = device
-        self._stored: Tensor | None = None
+        self._stored: Tensor | Ragged | None = None
         if stored is not None:
             self._first_row = [sum(len(s) for s in stored[:number]) for number in range(len(stored))]
-            self._stored = (stored[0] if len(stored) == 1 else torch.cat(list(stored))).to(device)
+            self._stored = joined(stored).to(device)
+        if isinstance(self._stored, Ragged):
+            lengths = [part.lengths for part in stored or () if isinstance(part, Ragged)]
+            keyed = zip(domains, lengths, strict=True)
+            self.orders = [LengthOrder(len(domain), seed, domain.key, length) for domain, length in keyed]
 
     def batches(self, first: int) -> Iterator[Batch]:
         """Batch number `first` and all that follow it, without end."""
@@ -92,12 +141,12 @@ class Loader:
             return self._from_memory(self._stored, first)
         return self._streamed(first)
 
-    def _from_memory(self, stored: Tensor, first: int) -> Iterator[Batch]:
+    def _from_memory(self, stored: Tensor | Ragged, first: int) -> Iterator[Batch]:
         number = first
         while True:
             indices = [order.batch(number, self.rows)[0] for order in self.orders]
             rows = torch.cat([index + start for index, start in zip(indices, self._first_row, strict=True)])
-            yield Batch(stored[rows.to(self._device)], indices)
+            yield Batch(stored.batch(rows) if isinstance(stored, Ragged) else stored[rows.to(self._device)], indices)
             number += 1
 
     def _streamed(self, first: int) -> Iterator[Batch]:
@@ -130,18 +179,37 @@ def workers(asked: int | str, device: torch.device) -> int:
 
 
 def fits(domains: Sequence[Domain], backbone: Backbone, preprocess: Preprocess) -> bool:
-    """Whether all examples of the domains can be preprocessed once and kept as one tensor."""
-    if preprocess.random or not _stacks(backbone):
+    """Whether all examples of the domains can be preprocessed once and kept in memory."""
+    if preprocess.random:
         return False
-    example = _made(domains[0], 0, preprocess)
-    if isinstance(example, UserError):
-        raise example
-    return isinstance(example, Tensor) and example.nbytes * sum(map(len, domains)) <= STORE_BYTES
+    total = 0.0
+    for domain in domains:
+        rows = range(0, len(domain), max(1, len(domain) // SAMPLE)) if backbone.ragged else range(1)
+        sizes = [_must(domain, row, preprocess).nbytes for row in rows]
+        total += len(domain) * sum(sizes) / len(sizes)
+    return total <= STORE_BYTES
 
 
-def store(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Tensor:
-    """All examples of a domain as one tensor."""
-    return domain.store(preprocess, lambda: torch.cat(list(ordered(domain, backbone, preprocess, workers))))
+def store(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Tensor | Ragged:
+    """All examples of a domain."""
+    return domain.store(preprocess, lambda: _prepared(domain, backbone, preprocess, workers))
+
+
+def _prepared(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Tensor | Ragged:
+    if not backbone.ragged:
+        return torch.cat([inputs for _, inputs in ordered(domain, backbone, preprocess, workers)])
+    many = getattr(preprocess, "many", None)
+    made = [_must(domain, row, _same if many else preprocess) for row in range(len(domain))]
+    prepared: Ragged = many(made) if many else Ragged.of(made)
+    return prepared
+
+
+def joined(parts: Sequence[Tensor | Ragged]) -> Tensor | Ragged:
+    """Stored examples of several domains, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    return Ragged.joined(ragged) if ragged else torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 
 def read_ahead(domain: Domain, workers: int) -> None:
@@ -157,8 +225,17 @@ def read_ahead(domain: Domain, workers: int) -> None:
             raise error
 
 
-def ordered(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Iterator[Any]:
-    """Collated batches of all examples of a domain, once, in order."""
+def ordered(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers: int) -> Iterator[tuple[Tensor, Any]]:
+    """Every example of a domain once: the positions of a batch's examples, and the collated batch.
+
+    They come in order; examples of different lengths that fit in memory come sorted by length, the longest first.
+    """
+    if backbone.ragged and fits([domain], backbone, preprocess):
+        stored = store(domain, backbone, preprocess, workers)
+        assert isinstance(stored, Ragged)
+        for rows in torch.split(stored.lengths.argsort(descending=True, stable=True), RAGGED_EVALUATION_BATCH):
+            yield rows, stored.batch(rows)
+        return
     if workers and len(domain) < 4 * EVALUATION_BATCH:
         workers = 0  # starting processes would cost more than they save
     sampler = [
@@ -174,7 +251,8 @@ def ordered(domain: Domain, backbone: Backbone, preprocess: Preprocess, workers:
     for batch in loader:
         if isinstance(batch, UserError):
             raise batch
-        yield batch[0]
+        inputs, (rows,) = batch
+        yield rows, inputs
 
 
 Place = tuple[int, int, int]
@@ -208,6 +286,14 @@ def _made(domain: Domain, index: int, make: Callable[[Any], Any]) -> Any | UserE
         return DataError(f"`{domain.key}`: {domain.where(index)} cannot be preprocessed: {error}")
 
 
+def _must(domain: Domain, index: int, make: Callable[[Any], Any]) -> Any:
+    """What `make` makes of an example. Raises what the user must mend."""
+    made = _made(domain, index, make)
+    if isinstance(made, UserError):
+        raise made
+    return made
+
+
 class _Readable(Dataset[Any]):
     """For every example, the error where it cannot be read, else None."""
 
@@ -223,6 +309,10 @@ class _Readable(Dataset[Any]):
 
 def _nothing(raw: Any) -> None:
     """Of a raw input, nothing is kept."""
+
+
+def _same(raw: Any) -> Any:
+    return raw
 
 
 def _first(errors: Sequence[UserError | None]) -> UserError | None:
@@ -248,17 +338,11 @@ class _Examples(Dataset[Any]):
         return made if isinstance(made, UserError) else (place, made)
 
 
-def _stacks(backbone: Backbone) -> bool:
-    """Whether a batch is but its examples stacked."""
-    return type(backbone).collate is Backbone.collate
-
-
 class _Collate:
     """Joins the examples of one batch, and tells the domains' positions apart."""
 
     def __init__(self, backbone: Backbone, domains: int) -> None:
-        # a method would take the whole network along to every worker process
-        self.collate: Callable[[Sequence[Any]], Any] = stack if _stacks(backbone) else backbone.collate
+        self.collate = type(backbone).collate  # of the class: an instance would be sent to every worker process
         self.domains = domains
 
     def __call__(self, items: list[tuple[Place, Any] | UserError]) -> tuple[Any, list[Tensor]] | UserError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from tlhub.data import Domain
+from tlhub.data import NO_LABEL, Domain
 from tlhub.loader import ordered
 from tlhub.model import Model, memory_order
+from tlhub.ragged import padded
 from tlhub.task import Task
 from tlhub.validator import Outputs
 
@@ -19,28 +21,50 @@ Z95 = 1.959963984540054
 """The standard normal's 97.5 % quantile: half the width of a 95 % interval in standard errors."""
 
 
-def outputs(model: Model, domain: Domain, device: torch.device, workers: int) -> Outputs:
-    """What `model` says of all examples of a domain, in evaluation mode and full precision; kept on the CPU."""
+def outputs(model: Model, domain: Domain, device: torch.device, workers: int, known: Tensor | None = None) -> Outputs:
+    """What `model` says of all examples of a domain, in evaluation mode and full precision; kept on the CPU.
+
+    `known` is what the backbone gives for them, where that was computed before.
+    """
     was_training = model.training
     model.eval()
-    features, logits = [], []
+    if known is not None:
+        with torch.inference_mode():
+            seen = model.see_features(known)
+        model.train(was_training)
+        return Outputs(seen.features.float().cpu(), seen.logits.float().cpu(), domain.labels)
+    rows, features, logits = [], [], []
     preprocess = model.backbone.preprocess(train=False)
     with torch.inference_mode():
-        for inputs in ordered(domain, model.backbone, preprocess, workers):
+        for index, inputs in ordered(domain, model.backbone, preprocess, workers):
             seen = model.see(to_device(inputs, device))
+            rows.append(index)
             features.append(seen.features.float().cpu())
             logits.append(seen.logits.float().cpu())
     model.train(was_training)
-    return Outputs(torch.cat(features), torch.cat(logits), domain.labels)
+    back = torch.cat(rows).argsort()
+    return Outputs(torch.cat(features)[back], padded(logits)[back], domain.labels)
+
+
+def side_by_side(parts: Sequence[Outputs]) -> Outputs | None:
+    """The outputs of several domains as one, with labels where all have them; None of none."""
+    if not parts:
+        return None
+    labels = [part.labels for part in parts if part.labels is not None]
+    return Outputs(
+        torch.cat([part.features for part in parts]),
+        padded([part.logits for part in parts]),
+        padded(labels, NO_LABEL) if len(labels) == len(parts) else None,
+    )
 
 
 def to_device(inputs: Any, device: torch.device) -> Any:
-    """A collated batch on `device`; images in the order of the model's own convolutions."""
+    """A collated batch on `device`; images in the order of the model's own convolutions, `lengths` stay on the CPU."""
     if isinstance(inputs, Tensor):
         if inputs.ndim == 4:
             return inputs.to(device, non_blocking=True, memory_format=memory_order(device))
         return inputs.to(device, non_blocking=True)
-    return {name: to_device(value, device) for name, value in inputs.items()}
+    return {name: value if name == "lengths" else to_device(value, device) for name, value in inputs.items()}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,13 @@ from tlhub.head import Head
 
 @dataclass(frozen=True)
 class Seen:
-    """A batch as the model saw it: `features` is what the head read, `layers` has `backbone` and all tapped modules."""
+    """A batch as the model saw it.
+
+    Attributes:
+        features: `[rows, width]`, what the head read; where it answers every word, their mean over an example's words.
+        logits: `[rows, outputs]`, or `[rows, words, outputs]`, zeros where an example has no more words.
+        layers: `[rows, width]` of `backbone` and all tapped modules.
+    """
 
     features: Tensor
     logits: Tensor
@@ -67,7 +73,13 @@ class Model(nn.Module):
     def see_features(self, features: Tensor, layers: Mapping[str, Tensor] | None = None) -> Seen:
         """The same from the backbone's output."""
         inner = self.neck(features)
-        return Seen(inner, self.head(inner), {"backbone": features, **(layers or {})})
+        logits = self.head(inner)
+        if features.ndim == 3:
+            words = (features != 0).any(-1, keepdim=True)
+            count = words.sum(1).clamp(min=1)
+            features, inner = ((given * words).sum(1) / count for given in (features, inner))
+            logits = logits * words
+        return Seen(inner, logits, {"backbone": features, **(layers or {})})
 
     def tap(self, layer: str) -> None:
         """Let adapters see a module of the backbone as `view.layer(name)`, as they always see `features` and `logits`.

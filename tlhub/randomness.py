@@ -43,6 +43,11 @@ def permutation(size: int, *purpose: int | str) -> Tensor:
     return torch.randperm(size, generator=torch.Generator().manual_seed(derive(*purpose)))
 
 
+def uniform(count: int, *purpose: int | str) -> Tensor:
+    """`[count]` numbers between 0 and 1 that depend on the purpose alone."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(derive(*purpose)))
+
+
 @contextmanager
 def preserved() -> Iterator[None]:
     """Leave the global generators as they were found."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tlhub.adapter import Adapter, looks_at_target
 from tlhub.backbone import Backbone
@@ -16,10 +16,11 @@ from tlhub.data import Dataset, Domain, Role, check_classes, check_split, mapped
 from tlhub.errors import DataError, UserError
 from tlhub.head import Identity
 from tlhub.loader import workers
+from tlhub.measure import outputs
 from tlhub.model import Model, memory_order
 from tlhub.randomness import seed_all
 from tlhub.task import Task
-from tlhub.validator import Validator
+from tlhub.validator import Outputs, Validator
 
 if TYPE_CHECKING:
     from tlhub.catalog import Catalog, Kind
@@ -34,6 +35,7 @@ class Data:
     sources: Sequence[Domain]
     targets: Sequence[Domain]
     classes: tuple[str, ...] | None
+    task: Task
 
 
 def parts(manifest: Manifest, role: Role) -> list[tuple[str, DomainPart]]:
@@ -73,12 +75,13 @@ def open_data(manifest: Manifest, catalog: Catalog) -> Data:
     labelled = [domain for domain in [*sources, *targets] if domain.labels is not None]
     if not labelled:
         raise DataError("no domain has labels", "label the source, or write `labels: all` in the target")
-    tasks = {domain.examples.task for domain in labelled}
-    if len(tasks) > 1:
-        raise DataError(f"the labels of the domains are of different kinds: {', '.join(sorted(tasks))}")
-    classes = labelled[0].classes
+    task = _task(manifest, catalog, labelled)
+    sources = [with_targets(domain, task) for domain in sources]
+    targets = [with_targets(domain, task) for domain in targets]
+    first = next(domain for domain in [*sources, *targets] if domain.labels is not None)
+    classes = first.classes
     if classes is not None:
-        if len(classes) < 2:
+        if len(classes) < 2 and not first.labels.is_floating_point():  # type: ignore[union-attr]
             raise DataError(f"`{labelled[0].key}` has one class only, {classes[0]!r}: there is nothing to tell apart")
         sources = [domain.matched(classes) for domain in sources]
         targets = [domain.matched(classes) for domain in targets]
@@ -90,7 +93,33 @@ def open_data(manifest: Manifest, catalog: Catalog) -> Data:
             check_classes(key, mapped_names(names, part.classes or {}, key), classes)
     for domain in [*sources, *targets]:
         _check_size(domain, manifest.train.batch)
-    return Data(sources, targets, classes)
+    return Data(sources, targets, classes, task)
+
+
+def _task(manifest: Manifest, catalog: Catalog, labelled: Sequence[Domain]) -> Task:
+    """The task the manifest names, or the one that fits the labels. Raises DataError where they are of many kinds."""
+    task: Task
+    if manifest.task is not None:
+        task = catalog.create("tasks", manifest.task.use, manifest.task.settings)
+        return task
+    kinds = sorted({domain.examples.task for domain in labelled})
+    if len(kinds) > 1:
+        raise DataError(
+            f"the labels of the domains are of different kinds: {', '.join(kinds)}", "say what is meant with `task:`"
+        )
+    task = catalog.create("tasks", kinds[0], {})
+    return task
+
+
+def with_targets(domain: Domain, task: Task) -> Domain:
+    """The domain with its labels in the form the task learns from. Raises DataError where they cannot be."""
+    if domain.labels is None:
+        return domain
+    try:
+        labels, classes = task.targets(domain.labels, domain.classes)
+    except DataError as error:
+        raise DataError(f"`{domain.key}`: {error.message}", error.hint) from None
+    return replace(domain, labels=labels, classes=classes)
 
 
 def _check_size(domain: Domain, batch: int, held_out: int = 0) -> None:
@@ -112,8 +141,11 @@ class Run:
         classes: the class names, or None where the task has none.
         model: backbone, neck and head; adapters may replace the neck and the head.
         lr_scales: by parameter, a factor for its learning rate that an adapter asks for in `prepare`.
+        undecayed: parameters that an adapter asks in `prepare` not to be decayed, since it pulls them elsewhere.
+        features: by domain, `[examples, width]` of a frozen backbone once training has computed them.
         workers: how many processes preprocess examples.
-        round, epoch, step: where training stands; `step` counts the steps done in this round.
+        round, epoch, step: where training stands; `step` counts the steps done in this round. Round -1 is the training
+            by adapters' `pretrain`, where there is any.
         epochs, steps_per_epoch: how long a round is.
     """
 
@@ -135,21 +167,25 @@ class Run:
             self.sources, self.held_out = [kept for kept, _ in split], [held for _, held in split]
             for kept, held in split:
                 _check_size(kept, self.train.batch, len(held))
-        self.task = self._task()
+        self.task = data.task
         self.model = self._model()
         stages = self.model.backbone.stages()
         parameters = dict(self.model.backbone.named_parameters())
         self.stages: list[list[nn.Parameter]] = [[parameters[name] for name in stage] for stage in stages]
         self.lr_scales: dict[nn.Parameter, float] = {}
+        self.undecayed: set[nn.Parameter] = set()
+        self.features: dict[str, Tensor] = {}
         self.adapters: list[Adapter] = []
         for number, part in enumerate(manifest.adapters):
             seed_all(self.seed, "adapter", number)
             self.adapters.append(catalog.create("adapters", part.use, part.settings))
         self.rounds = max([1, *(adapter.rounds for adapter in self.adapters)])
+        self.pretrain_epochs = max([0, *(adapter.pretrain_epochs for adapter in self.adapters)])
         self.epochs = self.train.epochs
         longest = max(len(domain) for domain in self.sources or self.targets)
         self.steps_per_epoch = self.train.steps_per_epoch or max(1, longest // self.train.batch)
-        self.round = self.epoch = self.step = 0
+        self.round = -1 if self.pretrain_epochs else 0
+        self.epoch = self.step = 0
         for number, adapter in enumerate(self.adapters):
             seed_all(self.seed, "modify", number)
             adapter.modify(self)
@@ -165,6 +201,24 @@ class Run:
     def domains(self) -> list[Domain]:
         """The domains of a training step, in the order of their rows: sources, then targets."""
         return [*self.sources, *self.targets]
+
+    def outputs(self, domain: Domain) -> Outputs:
+        """What the model says now of every example of a domain, in evaluation mode; kept on the CPU.
+
+        Features of a frozen backbone are not computed again.
+        """
+        return outputs(self.model, domain, self.device, self.workers, self.features.get(domain.key))
+
+    @property
+    def pretrain_steps(self) -> int:
+        """How many steps the training by adapters' `pretrain` takes."""
+        longest = max((len(domain) for domain in self.targets), default=0)
+        return self.pretrain_epochs * max(1, longest // self.train.batch)
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are in all."""
+        return self.pretrain_steps + self.rounds * self.epochs * self.steps_per_epoch
 
     @property
     def penalised(self) -> dict[str, Adapter]:
@@ -204,22 +258,22 @@ class Run:
             "adapters": [adapter.spec for adapter in self.adapters],
             "device": str(self.device),
             "epochs": self.epochs,
-            "steps": self.rounds * self.epochs * self.steps_per_epoch,
+            "steps": self.steps,
         }
 
-    def _task(self) -> Task:
-        if self.manifest.task is not None:
-            task: Task = self.catalog.create("tasks", self.manifest.task.use, self.manifest.task.settings)
-            return task
-        labelled = next(domain for domain in [*self.sources, *self.targets] if domain.labels is not None)
-        inferred: Task = self.catalog.create("tasks", labelled.examples.task, {})
-        return inferred
-
     def _model(self) -> Model:
+        use, settings = self.manifest.backbone.use, self.manifest.backbone.settings
+        if self.task.per_word:
+            for_words = self.catalog.find("backbones", use).cls.word_settings
+            if for_words is None:
+                able = [f"`{e.name}`" for e in self.catalog.entries("backbones") if e.cls.word_settings is not None]
+                raise UserError(
+                    f"`{self.task.name}` answers every word, and the backbone `{use}` sees an example as a whole",
+                    f"installed backbones that see words: {', '.join(able) or 'none'}",
+                )
+            settings = {**settings, **for_words}
         seed_all(self.seed, "backbone")
-        backbone: Backbone = self.catalog.create(
-            "backbones", self.manifest.backbone.use, self.manifest.backbone.settings
-        )
+        backbone: Backbone = self.catalog.create("backbones", use, settings)
         seed_all(self.seed, "head")
         return Model(backbone, Identity(backbone.width), self.task.head(backbone.width, self.classes))
 

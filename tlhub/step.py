@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from tlhub.data import NO_LABEL
+from tlhub.ragged import padded
 
 if TYPE_CHECKING:
     from tlhub.data import Domain
@@ -23,14 +26,18 @@ class View:
         role: `source` or `target`.
         domains: the domains the rows come from, in order.
         indices: `[rows]`, the position of every row's example in its domain (on the model's device).
-        labels: `[rows]` where the domain's labels are shown, else None.
+        inputs: what `model.see` takes for these rows: the backbone's inputs. Of a frozen backbone whose features are
+            computed once, the features, unless an adapter of the run says `needs_inputs`.
+        labels: `[rows]` where the domain's labels are shown, else None; `[rows, words]` or `[rows, classes]` in tasks
+            that have those.
         features: `[rows, width]`, what the head reads.
-        logits: `[rows, outputs]`.
+        logits: `[rows, outputs]`, or `[rows, words, outputs]`.
     """
 
     role: str
     domains: tuple[Domain, ...]
     indices: Tensor
+    inputs: Any = field(repr=False)
     labels: Tensor | None
     features: Tensor
     logits: Tensor
@@ -75,6 +82,17 @@ class Step:
         return _join([view for view in self.views if view.role == "target"])
 
 
+def rows_of(inputs: Any, rows: slice) -> Any:
+    """Some rows of a collated batch."""
+    return inputs[rows] if isinstance(inputs, Tensor) else {name: value[rows] for name, value in inputs.items()}
+
+
+def _join_inputs(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], Tensor):
+        return torch.cat(list(parts))
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
 def _join(views: Sequence[View]) -> View:
     if len(views) == 1:
         return views[0]
@@ -83,7 +101,8 @@ def _join(views: Sequence[View]) -> View:
         role=views[0].role,
         domains=tuple(domain for view in views for domain in view.domains),
         indices=torch.cat([view.indices for view in views]),
-        labels=torch.cat([label for label in labels if label is not None]) if None not in labels else None,
+        inputs=_join_inputs([view.inputs for view in views]),
+        labels=padded([label for label in labels if label is not None], NO_LABEL) if None not in labels else None,
         features=torch.cat([view.features for view in views]),
         logits=torch.cat([view.logits for view in views]),
         tapped=lambda name: torch.cat([view.layer(name) for view in views]),

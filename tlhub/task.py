@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,9 +17,20 @@ class Task(Component, ABC):
 
     Class attributes:
         metric: the name of the mean of `score`, such as `accuracy`.
+        per_word: whether the head answers every word of an example. Logits are then `[rows, words, outputs]`, zeros
+            where an example has no more words, and labels `[rows, words]`, `NO_LABEL` there. Of a text that was cut
+            there are fewer logits than labels.
     """
 
     metric: ClassVar[str]
+    per_word: ClassVar[bool] = False
+
+    def targets(self, labels: Tensor, classes: tuple[str, ...] | None) -> tuple[Tensor, tuple[str, ...] | None]:
+        """Labels as a data set gives them (see `Examples`), in the form this task learns from, and their classes.
+
+        Raises DataError where they cannot be.
+        """
+        return labels, classes
 
     @abstractmethod
     def head(self, features: int, classes: Sequence[str] | None) -> Head:
@@ -38,5 +49,5 @@ class Task(Component, ABC):
         return {}
 
     @abstractmethod
-    def answer(self, logits: Tensor, classes: Sequence[str] | None) -> list[dict[str, object]]:
-        """One JSON-ready answer for every row, as `predict` hands it to the user."""
+    def answer(self, logits: Tensor, classes: Sequence[str] | None, inputs: Sequence[Any]) -> list[dict[str, object]]:
+        """One JSON-ready answer for every row, as `predict` hands it to the user; `inputs` are the raw inputs."""

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 from tlhub.adapter import looks_at_target
 from tlhub.backbone import Preprocess
 from tlhub.checkpoint import Checkpoints, State
+from tlhub.data import NO_LABEL, Domain
 from tlhub.errors import DataError, TrainingError, UserError
 from tlhub.loader import Batch, Loader, fits, ordered, read_ahead, store
-from tlhub.measure import outputs, to_device
+from tlhub.measure import side_by_side, to_device
 from tlhub.model import Seen, batch_norms, normalisation
+from tlhub.ragged import Ragged, padded
 from tlhub.randomness import seed_all
 from tlhub.run import Run
-from tlhub.step import Step, View
-from tlhub.validator import Outputs
+from tlhub.step import Step, View, rows_of
 from tlhub.watch import Watch
 
 SHOW_SECONDS = 0.5
@@ -61,13 +62,16 @@ def check(run: Run, watch: Watch) -> None:
         _try_layers(run)
     _note_idle(run, watch)
     way, preprocess = _way(run)
-    if way == "inputs":
-        for domain in run.domains:
-            store(domain, run.model.backbone, preprocess, run.workers)
     unread = [*{"features": run.targets, "inputs": [], "stream": run.domains}[way], *run.held_out]
+    if way == "inputs" or (run.model.backbone.ragged and fits(run.domains, run.model.backbone, preprocess)):
+        for domain in run.domains:
+            stored = store(domain, run.model.backbone, preprocess, run.workers)
+            if isinstance(stored, Ragged) and stored.remark:
+                watch.note(f"`{domain.key}`: {stored.remark}")
+        unread = run.held_out
     if sum(map(len, unread)) >= TELL_READING:
         watch.note("every example is read once before training, so that a damaged one is found now")
-    for domain in unread:  # of stored features, the sources' are not: computing them comes first of all
+    for domain in unread:  # of stored features, the sources' are not: computing them comes first in training
         read_ahead(domain, run.workers)
 
 
@@ -110,11 +114,14 @@ class _Trainer:
     def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch) -> None:
         self.run, self.checkpoints, self.watch = run, checkpoints, watch
         self.penalised = run.penalised
-        self.terms = ["task", *self.penalised, "gradient"]
+        self.pretraining = [adapter for adapter in run.adapters if adapter.pretrain_epochs]
+        own = [adapter.name for adapter in self.pretraining if adapter.name not in self.penalised]
+        self.terms = ["task", *self.penalised, *own, "gradient"]
         self.adapters = nn.ModuleList(run.adapters)
         self.superset: list[nn.Parameter]
         self.optimizer: torch.optim.Optimizer
-        self.loader, self.see = self._loader()
+        self.loader: Loader
+        self.see: Callable[[Any], Seen]
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor]
         self.best_score: float
@@ -127,25 +134,38 @@ class _Trainer:
 
     def train(self, caught: Callable[[], int | None], title: str) -> None:
         run = self.run
-        total = run.rounds * run.epochs * run.steps_per_epoch
-        self.watch.started(title, total, self._done())
+        self.watch.started(title, run.steps, self._done())
         while run.round < run.rounds:
             if not self.in_round:
                 self._begin_round()
             self._train_round(caught)
             if self.best:
                 run.model.load_state_dict(self.best)
-            self._speak("end_round")
+            if run.round >= 0:
+                self._speak("end_round")
             run.round, run.epoch, run.step, self.began, self.in_round = run.round + 1, 0, 0, False, False
             for parameter in self.superset:
                 parameter.requires_grad_(True)
         self._speak("finish")
         run.model.eval()
 
+    @property
+    def epochs(self) -> int:
+        """Of this round."""
+        return self.run.pretrain_epochs if self.run.round < 0 else self.run.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of this round."""
+        run = self.run
+        return run.pretrain_steps // run.pretrain_epochs if run.round < 0 else run.steps_per_epoch
+
     def _begin_round(self) -> None:
         """Let the adapters set up the round's learner, and make an optimizer of what learns then."""
         run = self.run
-        self._speak("start_round")
+        if run.round >= 0:
+            self._speak("start_round")
+        self.loader, self.see = self._loader()
         run.model.to(run.device)
         self.adapters.to(run.device)
         self.superset = _learning(run)
@@ -157,16 +177,17 @@ class _Trainer:
         run = self.run
         parts = run.train.accumulate
         batches = self.loader.batches(run.step * parts)
-        while run.epoch < run.epochs and not self._waited_enough():
+        while run.epoch < self.epochs and not self._waited_enough():
             if not self.began:
-                self._speak("start_epoch")
+                if run.round >= 0:
+                    self._speak("start_epoch")
                 self.sums.zero_()
                 self.began = True
                 refuse_standstill(run, self.superset)
             started, first = time.monotonic(), run.step
             run.model.train()
             self.adapters.train()
-            while run.step < (run.epoch + 1) * run.steps_per_epoch:
+            while run.step < (run.epoch + 1) * self.steps_per_epoch:
                 self._step([self._next(batches) for _ in range(parts)])
                 run.step += 1
                 self._show()
@@ -201,12 +222,12 @@ class _Trainer:
     def _step(self, batches: list[Batch]) -> None:
         """One update from the batches' mean loss; several only where the loss is additive."""
         run = self.run
-        set_learning_rate(self.optimizer, run, run.step / (run.epochs * run.steps_per_epoch))
+        set_learning_rate(self.optimizer, run, run.step / (self.epochs * self.steps_per_epoch))
         self.optimizer.zero_grad(set_to_none=True)
         terms = torch.zeros(len(self.terms) - 1, device=run.device)
         for number, batch in enumerate(batches):
             seed_all(run.seed, "step", run.round, run.step, number)
-            losses = self._losses(self._look(batch))
+            losses = self._pretraining(batch) if run.round < 0 else self._losses(self._look(batch))
             loss = torch.stack([term for term in losses.values() if term.requires_grad]).sum() / len(batches)
             torch.autograd.backward(loss)
             known = [losses.get(name, terms.new_zeros(())) for name in self.terms[:-1]]
@@ -231,10 +252,16 @@ class _Trainer:
             torch.autocast(kind, dtype=torch.bfloat16, enabled=half_precision(run)),
             normalisation(run.train.batch_norm, [rows for rows in roles if rows]),
         ):
-            seen = self.see(to_device(batch.inputs, run.device))
+            inputs = to_device(batch.inputs, run.device)
+            seen = self.see(inputs)
+        return self._views(batch, inputs, seen)
+
+    def _views(self, batch: Batch, inputs: Any, seen: Seen) -> Step:
+        """What adapters see of a step."""
+        run = self.run
         features, logits = seen.features.float(), seen.logits.float()
         views, first = [], 0
-        for domain, indices in zip(run.domains, batch.indices, strict=True):
+        for domain, indices in zip(self.loader.domains, batch.indices, strict=True):
             rows = slice(first, first + len(indices))
             labels = None if domain.labels is None else domain.labels[indices].to(run.device, non_blocking=True)
             views.append(
@@ -242,6 +269,7 @@ class _Trainer:
                     role=domain.role,
                     domains=(domain,),
                     indices=indices.to(run.device, non_blocking=True),
+                    inputs=rows_of(inputs, rows),
                     labels=labels,
                     features=features[rows],
                     logits=logits[rows],
@@ -249,13 +277,22 @@ class _Trainer:
                 )
             )
             first = rows.stop
-        return Step(views, run.step / (run.epochs * run.steps_per_epoch), run.step, run.model)
+        return Step(views, run.step / (self.epochs * self.steps_per_epoch), run.step, run.model)
+
+    def _pretraining(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the training before training: every adapter's own, of target examples."""
+        run = self.run
+        inputs = to_device(batch.inputs, run.device)
+        nothing = torch.zeros(sum(map(len, batch.indices)), 0, device=run.device)
+        step = self._views(batch, inputs, Seen(nothing, nothing, {}))
+        with torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
+            return {a.name: a.pretrain(step) for a in self.pretraining if run.epoch < a.pretrain_epochs}
 
     def _losses(self, step: Step) -> dict[str, Tensor]:
         """Every term of the loss by name."""
         labelled = [view for view in step.views if view.labels is not None]
         logits = torch.cat([view.logits for view in labelled])
-        labels = torch.cat([view.labels for view in labelled if view.labels is not None])
+        labels = padded([view.labels for view in labelled if view.labels is not None], NO_LABEL)
         losses = self.run.task.loss(logits, labels)
         for adapter in self.run.adapters:
             weights = [adapter.weights(view) for view in labelled]
@@ -288,7 +325,7 @@ class _Trainer:
         means = self._means()
         row: dict[str, Any] = {"round": run.round, "epoch": run.epoch, "step": run.step, "loss": means}
         row["examples_per_second"] = round(steps * self._rows_per_step() / max(seconds, 1e-9), 1)
-        if run.validator is not None:
+        if run.validator is not None and run.round >= 0:
             row["selection"] = self._select()
         self.history.append(row)
         self.watch.epoch(row)
@@ -305,9 +342,9 @@ class _Trainer:
         """
         run = self.run
         assert run.validator is not None
-        source = _joined([outputs(run.model, domain, run.device, run.workers) for domain in run.held_out])
+        source = side_by_side([run.outputs(domain) for domain in run.held_out])
         targets = run.targets if looks_at_target(run.validator.needs) else []
-        target = _joined([outputs(run.model, domain, run.device, run.workers) for domain in targets])
+        target = side_by_side([run.outputs(domain) for domain in targets])
         score = run.validator.score(run.task, source, target)
         self.waited = 0 if score > self.best_score else self.waited + 1
         if score >= self.best_score:
@@ -328,16 +365,18 @@ class _Trainer:
 
     def _done(self) -> int:
         """Steps done in all rounds."""
-        return self.run.round * self.run.epochs * self.run.steps_per_epoch + self.run.step
+        run = self.run
+        before = run.pretrain_steps + run.round * run.epochs * run.steps_per_epoch if run.round >= 0 else 0
+        return before + run.step
 
     def _means(self) -> dict[str, float]:
         """The mean of every term over the steps of this epoch."""
-        done = self.run.step - self.run.epoch * self.run.steps_per_epoch
+        done = self.run.step - self.run.epoch * self.steps_per_epoch
         sums = (self.sums / max(1, done)).tolist()
         return dict(zip(self.terms, sums, strict=True))
 
     def _rows_per_step(self) -> int:
-        return self.run.train.batch * len(self.run.domains)
+        return self.run.train.batch * len(self.loader.domains)
 
     def _speak(self, moment: str) -> None:
         """Give every adapter the word, each with randomness of its own."""
@@ -348,22 +387,32 @@ class _Trainer:
     def _loader(self) -> tuple[Loader, Callable[[Any], Seen]]:
         """Batches of stored features where the backbone cannot change, of stored inputs where they fit, or a stream."""
         run = self.run
+        domains = run.targets if run.round < 0 else run.domains
         backbone, rows = run.model.backbone, run.train.batch // run.train.accumulate
         way, preprocess = _way(run)
         if way == "features":
             backbone.eval()
-            stored = []
-            with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
-                for domain in run.domains:
-                    batches = ordered(domain, backbone, preprocess, run.workers)
-                    stored.append(torch.cat([backbone(to_device(inputs, run.device)).float() for inputs in batches]))
-            stored = [features.clone() for features in stored]  # out of inference mode, so that autograd may keep them
-            return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see_features
+            features = [self._features(domain, preprocess) for domain in domains]
+            run.features = {domain.key: each for domain, each in zip(domains, features, strict=True)}
+            return Loader(domains, rows, run.seed, run.device, features), run.model.see_features
         if way == "inputs":
-            stored = [store(domain, backbone, preprocess, run.workers) for domain in run.domains]
-            return Loader(run.domains, rows, run.seed, run.device, stored), run.model.see
-        streamed = Loader(run.domains, rows, run.seed, run.device, None, backbone, preprocess, run.workers)
+            stored = [store(domain, backbone, preprocess, run.workers) for domain in domains]
+            return Loader(domains, rows, run.seed, run.device, stored), run.model.see
+        streamed = Loader(domains, rows, run.seed, run.device, None, backbone, preprocess, run.workers)
         return streamed, run.model.see
+
+    def _features(self, domain: Domain, preprocess: Preprocess) -> Tensor:
+        """`[examples, width]` of a frozen backbone, computed in the first round."""
+        run = self.run
+        if domain.key in run.features:
+            return run.features[domain.key]
+        rows, features = [], []
+        with torch.inference_mode(), torch.autocast(run.device.type, torch.bfloat16, half_precision(run)):
+            for index, inputs in ordered(domain, run.model.backbone, preprocess, run.workers):
+                rows.append(index)
+                features.append(run.model.backbone(to_device(inputs, run.device)).float())
+            there = torch.cat(rows).argsort().to(run.device)
+        return torch.cat(features)[there].clone()  # out of inference mode, so that autograd may keep them
 
     def _save(self) -> None:
         """Write a checkpoint of this very step."""
@@ -436,7 +485,8 @@ def _way(run: Run) -> tuple[Literal["features", "inputs", "stream"], Preprocess]
     """Whether features or inputs are computed once and stored, or a stream of inputs is; and how inputs are made."""
     fixed = not run.model.backbone_learns
     preprocess = run.model.backbone.preprocess(train=not fixed)  # a frozen one sees examples unaugmented, so only once
-    if fixed and not preprocess.random and not run.model.taps:
+    reading = run.task.per_word or run.pretrain_epochs or any(adapter.needs_inputs for adapter in run.adapters)
+    if fixed and not preprocess.random and not run.model.taps and not reading:
         return "features", preprocess
     return "inputs" if fits(run.domains, run.model.backbone, preprocess) else "stream", preprocess
 
@@ -459,7 +509,8 @@ def make_optimizer(run: Run) -> torch.optim.Optimizer:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in _learning(run):
         factor = scale.get(id(parameter), 1.0) * run.lr_scales.get(parameter, 1.0)
-        decay = run.train.weight_decay if parameter.ndim > 1 else 0.0
+        decays = parameter.ndim > 1 and parameter not in run.undecayed
+        decay = run.train.weight_decay if decays else 0.0
         groups.setdefault((factor, decay), []).append(parameter)
     listed = [
         {"params": parameters, "lr": run.train.lr * factor, "factor": factor, "weight_decay": decay}
@@ -532,17 +583,6 @@ def _learning(run: Run) -> list[nn.Parameter]:
     modules: list[nn.Module] = [run.model, *run.adapters]
     found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
     return list(found.values())
-
-
-def _joined(parts: list[Outputs]) -> Outputs | None:
-    if not parts:
-        return None
-    labels = [part.labels for part in parts if part.labels is not None]
-    return Outputs(
-        torch.cat([part.features for part in parts]),
-        torch.cat([part.logits for part in parts]),
-        torch.cat(labels) if len(labels) == len(parts) else None,
-    )
 
 
 def _rows_of(seen: Seen, rows: slice) -> Callable[[str], Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tlhub.head import Head
 from tlhub.task import Task
+from tlhub_basics.forms import Form, require
 from tlhub_basics.linear import LinearHead
 
 
@@ -27,6 +28,10 @@ class Classification(Task):
 
     def __init__(self, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
         self.label_smoothing = label_smoothing
+
+    def targets(self, labels: Tensor, classes: tuple[str, ...] | None) -> tuple[Tensor, tuple[str, ...] | None]:
+        require(Form.CLASS, labels, self.name)
+        return labels, classes
 
     def head(self, features: int, classes: Sequence[str] | None) -> Head:
         assert classes is not None, "labels of a classification have class names"
@@ -46,7 +51,7 @@ class Classification(Task):
         f1 = 2 * hits / (predicted + actual).clamp(min=1)
         return {"macro_f1": float(f1[actual > 0].mean())}
 
-    def answer(self, logits: Tensor, classes: Sequence[str] | None) -> list[dict[str, object]]:
+    def answer(self, logits: Tensor, classes: Sequence[str] | None, inputs: Sequence[Any]) -> list[dict[str, object]]:
         assert classes is not None
         best = logits.softmax(1).max(1)
         pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)

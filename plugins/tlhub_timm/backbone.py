@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tlhub.backbone import Backbone
 from tlhub.model import Model
+from tlhub.task import Task
 from tlhub_timm import native
 from tlhub_timm.create import create, features
 from tlhub_timm.preprocess import Augment, ImagePreprocess
@@ -134,7 +135,7 @@ class TimmBackbone(Backbone):
             "augment": self.augment,
         }
 
-    def export(self, model: Model, classes: Sequence[str] | None, folder: Path) -> str | None:
+    def export(self, model: Model, task: Task, classes: Sequence[str] | None, folder: Path) -> str | None:
         """timm's own form, where the head is one linear layer, as the architecture's own classifier is."""
         return native.export(self.net, self.recipe, model, classes, folder)
 

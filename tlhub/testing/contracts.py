@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -17,7 +17,7 @@ from tlhub.artifact import load
 from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints, sha256
-from tlhub.data import Dataset
+from tlhub.data import NO_LABEL, Dataset
 from tlhub.head import Head
 from tlhub.randomness import seed_all
 from tlhub.run import Run, open_data
@@ -154,7 +154,12 @@ class DatasetContract(_Contract):
             assert examples.labels is not None
             assert examples.classes is not None
             assert len(examples.labels) == len(examples.inputs)
-            assert set(examples.labels) <= set(range(len(examples.classes)))
+            labels = torch.as_tensor(examples.labels)
+            if labels.is_floating_point():
+                assert labels.shape == (len(examples.inputs), len(examples.classes))
+                assert set(labels.unique().tolist()) <= {0.0, 1.0}
+            else:
+                assert set(labels.unique().tolist()) <= {*range(len(examples.classes)), NO_LABEL}
             assert len(set(examples.classes)) == len(examples.classes)
             assert dataset.class_names() in (None, examples.classes)
 
@@ -169,7 +174,9 @@ class DatasetContract(_Contract):
         split = next(iter(self.make().splits()), None)
         first, second = (self.make().open(split, labels=True) for _ in range(2))
         assert first.fingerprint == second.fingerprint
-        assert list(first.labels or ()) == list(second.labels or ())
+        assert first.labels is not None
+        assert second.labels is not None
+        assert torch.equal(torch.as_tensor(first.labels), torch.as_tensor(second.labels))
 
     def test_examples_travel_to_other_processes(self) -> None:
         dataset = self.make()
@@ -197,16 +204,18 @@ class HeadContract(_Contract):
 class AdapterContract(_Contract):
     """An adapter: it trains, touches nothing it must not, resumes exactly, and leaves a model that loads.
 
-    `others` are adapters it cannot do without; `manifest` may be overridden where the toys do not fit.
+    `modality` chooses the toys it is tried on, images or texts; their layers have the same names. `others` are adapters
+    it cannot do without; `manifest` may be overridden where the toys do not fit.
     """
 
     component: ClassVar[type[Adapter]]
+    modality: ClassVar[Literal["image", "text"]] = "image"
     others: ClassVar[list[Mapping[str, Any]]] = []
 
     def manifest(self, **train: Any) -> dict[str, Any]:
         """What it is tried on."""
         adapters = [*self.others, {"use": self.component.name, **self.settings}]
-        return toy_manifest(adapters, **train)
+        return toy_manifest(adapters, self.modality, **train)
 
     def catalog(self) -> Catalog:
         """The components it is tried with."""
@@ -233,8 +242,7 @@ class AdapterContract(_Contract):
     def test_a_resumed_training_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
         whole, stopped = self.compose(), self.compose(checkpoint_every=1)
         train(whole, Checkpoints(tmp_path / "whole"), Watch())
-        steps = stopped.rounds * stopped.epochs * stopped.steps_per_epoch
-        for stop in range(1, steps):
+        for stop in range(1, stopped.steps):
             _train_until(stopped, stop, tmp_path / "stopped")
             stopped = self.compose(checkpoint_every=1)
         train(stopped, Checkpoints(tmp_path / "stopped"), Watch())
@@ -260,7 +268,8 @@ class AdapterContract(_Contract):
 
     def test_it_has_its_say_in_the_loss_or_the_model(self) -> None:
         kind = self.component
-        moments = ("modify", "prepare", "start_round", "start_epoch", "weights", "penalty", "end_round", "finish")
+        training = ("pretrain", "start_round", "start_epoch", "weights", "penalty", "end_round")
+        moments = ("modify", "prepare", *training, "finish")
         assert any(getattr(kind, moment) is not getattr(Adapter, moment) for moment in moments)
 
 
