@@ -157,9 +157,11 @@ def _one_class_each(labels: Tensor) -> bool:
 def _renumbered(labels: Tensor, numbers: Tensor, classes: int) -> Tensor:
     """Labels whose class number i is now `numbers[i]`, of so many classes; `NO_LABEL`: it is none."""
     if labels.is_floating_point():
-        kept = numbers >= 0
         new = labels.new_zeros(len(labels), classes)
-        return new.index_reduce_(1, numbers[kept], labels[:, kept], "amax")
+        for column, number in enumerate(numbers.tolist()):
+            if number >= 0:
+                new[:, number] = torch.maximum(new[:, number], labels[:, column])
+        return new
     return torch.where(labels < 0, NO_LABEL, numbers[labels.clamp(min=0)])
 
 

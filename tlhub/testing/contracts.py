@@ -157,9 +157,9 @@ class DatasetContract(_Contract):
             labels = torch.as_tensor(examples.labels)
             if labels.is_floating_point():
                 assert labels.shape == (len(examples.inputs), len(examples.classes))
-                assert set(labels.unique().tolist()) <= {0.0, 1.0}
+                assert set(labels.flatten().tolist()) <= {0.0, 1.0}
             else:
-                assert set(labels.unique().tolist()) <= {*range(len(examples.classes)), NO_LABEL}
+                assert set(labels.flatten().tolist()) <= {*range(len(examples.classes)), NO_LABEL}
             assert len(set(examples.classes)) == len(examples.classes)
             assert dataset.class_names() in (None, examples.classes)
 
