@@ -123,7 +123,7 @@ class TestWords:
         assert result.rows[1].score.value > 0.9
         loaded = load(tmp_path / "out", "cpu", CATALOG)
         logits = loaded.logits(["ga do", "ba ke mo"])
-        assert logits.shape == (2, 3, 3)
+        assert logits.shape == (2, 3, 5), "words, and O, B and I of two types"
         assert logits[0, 2].eq(0).all(), "there is no third word"
         entities = loaded.predict(["ba ke mo"])[0]["entities"]
         assert [(found["type"], found["text"]) for found in entities] == [("k", "ke")]  # type: ignore[attr-defined]
