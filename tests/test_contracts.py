@@ -77,6 +77,11 @@ class TestGradualUnfreeze(AdapterContract):
     component = component("adapters", "gradual_unfreeze")
 
 
+class TestLora(AdapterContract):
+    component = component("adapters", "lora")
+    settings: ClassVar[Mapping[str, Any]] = {"layers": ["layer?.0"], "rank": 2, "dropout": 0.1}
+
+
 class TestMmd(AdapterContract):
     component = component("adapters", "mmd")
     settings: ClassVar[Mapping[str, Any]] = {"layers": ["layer1", "features", "logits"]}

@@ -23,6 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "head_swap": {"bottleneck": 6},
     "partial_freeze": {"stages": 1},
     "gradual_unfreeze": {},
+    "lora": {"layers": ["layer?.0"]},
     "mmd": {},
     "dann": {"hidden": 8},
 }

@@ -1,4 +1,4 @@
-"""Fine-tuning: a fresh head, and which parts of the network learn when."""
+"""Fine-tuning: a fresh head, which parts of the network learn when, and low-rank changes of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tlhub.hookspecs import hookimpl
 def tlhub_adapters() -> list[type]:
     from tlhub_finetune.gradual_unfreeze import GradualUnfreeze
     from tlhub_finetune.head_swap import HeadSwap
+    from tlhub_finetune.lora import Lora
     from tlhub_finetune.partial_freeze import PartialFreeze
 
-    return [HeadSwap, PartialFreeze, GradualUnfreeze]
+    return [HeadSwap, PartialFreeze, GradualUnfreeze, Lora]
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
@@ -78,6 +79,7 @@ def _by_names(model: Model, patterns: list[str]) -> list[nn.Parameter]:
 
 
 def _match(name: str, pattern: str) -> bool:
+    name = re.sub(r"\.(base_layer|lora_[AB]\.default)\.", ".", name)  # `lora` puts layers around layers
     return fnmatchcase(name, pattern) or fnmatchcase(name.removeprefix("backbone."), pattern)
 
 
