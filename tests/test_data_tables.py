@@ -356,8 +356,11 @@ class TestWhatIsSaid:
 
     @pytest.mark.parametrize("column", ["text", "label"])
     def test_a_missing_value_is_named_by_its_row(self, form: Format, column: str) -> None:
-        values = REVIEWS | {column: [*REVIEWS[column][:2], None, None, "x"]}
-        with pytest.raises(DataError, match=rf"a\.\w+, row 3 has no `{column}` \(and 1 more rows\)"):
+        values = REVIEWS | {column: [*REVIEWS[column][:2], None, None, None]}
+        with pytest.raises(
+            DataError,
+            match=rf"a\.\w+, row 3 has no `{column}`, nor has .*a\.\w+, row 4 \(and 1 more\)\nhelp: fill it in",
+        ):
             form.make(form.write("a", values)).open(None, labels=True)
 
     def test_no_rows(self, form: Format) -> None:
@@ -380,11 +383,11 @@ class TestWhatIsSaid:
             Parquet(str(tmp_path / "*.parquet")).open(None, labels=True)
 
     @pytest.mark.parametrize("form", ["jsonl", "parquet"], indirect=True)
-    def test_labels_that_are_no_classes(self, form: Format) -> None:
+    def test_labels_that_are_no_labels(self, form: Format) -> None:
         with pytest.raises(
-            DataError, match=r"row 2: the label is 0\.5, expected the name of a class or a whole number"
+            DataError, match=r"row 1: the label is \{'a': 0\}, expected the name of a class or a number"
         ):
-            form.make(form.write("a", {"text": ["x", "y"], "label": [1.0, 0.5]})).open(None, labels=True)
+            form.make(form.write("a", {"text": ["x", "y"], "label": [{"a": 0}, {"a": 1}]})).open(None, labels=True)
 
     def test_vectors_of_different_lengths(self, form: Format) -> None:
         vectors = ["1 2", "1 2 3"] if form.ending == "csv" else [[1.0, 2.0], [1.0, 2.0, 3.0]]
@@ -439,7 +442,7 @@ class TestBrokenFiles:
             ('{"text": "a"}\n["b"]\n', "line 2 is no JSON object\nhelp: write one JSON object on each line"),
             ('{"text": "a"}\n{"text": 7}\n', "row 2: `text` is 7, expected a text"),
             ('{"text": "a"}\n{"txt": "b"}\n', "row 2 has no `text`"),
-            ('{"text": "\\ud800"}\n', "the column `text` cannot be held"),
+            ('{"text": "\\ud800"}\n', "row 1 holds what is no Unicode: "),
         ],
     )
     def test_jsonl(self, tmp_path: Path, content: str, message: str) -> None:

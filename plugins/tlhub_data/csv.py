@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
-from tlhub_data.table import FileTable, from_values, listed, not_utf8
+from tlhub_data.files import not_utf8
+from tlhub_data.table import FileTable, Kinds, Label, from_values, listed
 
 if TYPE_CHECKING:
     import datasets
@@ -34,11 +35,12 @@ class Csv(FileTable):
         path: str,
         image: str | None = None,
         text: str | None = None,
+        text_pair: str | None = None,
         vector: str | None = None,
-        label: str = "label",
+        label: Label = "label",
         delimiter: str = ",",
     ) -> None:
-        super().__init__(path, image, text, vector, label)
+        super().__init__(path, image, text, text_pair, None, vector, label)
         self._delimiter = delimiter
 
     def _header(self, file: Path) -> Mapping[str, Any]:
@@ -49,7 +51,7 @@ class Csv(FileTable):
                 raise DataError(f"{file} has {names.count(name)} columns named `{name}`", "give each a name of its own")
         return dict.fromkeys(names)
 
-    def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
+    def _read(self, file: Path, columns: Kinds) -> datasets.Dataset:
         values: list[list[Any]] = [[] for _ in columns]
         with self._lines(file) as lines:
             header = next(lines)
@@ -62,9 +64,10 @@ class Csv(FileTable):
                     )
                 for column, place in zip(values, places, strict=True):
                     column.append(line[place] or None)
-        if kind == "vector":
-            values[0] = [_numbers(value, f"{file}, row {row}") for row, value in enumerate(values[0], 1)]
-        return from_values(file, kind, columns, values)
+        for place, kind in enumerate(columns.values()):
+            if kind == "vector":
+                values[place] = [_numbers(value, f"{file}, row {row}") for row, value in enumerate(values[place], 1)]
+        return from_values(file, columns, values)
 
     @contextmanager
     def _lines(self, file: Path) -> Iterator[Iterator[list[str]]]:

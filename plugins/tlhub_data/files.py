@@ -68,6 +68,18 @@ def read_bytes(file: Path) -> bytes:
         raise _unreadable(file, error) from error
 
 
+def not_utf8(file: Path) -> DataError:
+    """The error for a file that is not UTF-8, with the first line that is not."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                place = f"line {number} holds the byte 0x{line[error.start]:02x}"
+                return DataError(f"{file} is not UTF-8: {place}", "save it as UTF-8")
+    return DataError(f"{file} is not UTF-8", "save it as UTF-8")
+
+
 def digests(files: Sequence[Path]) -> list[str]:
     """What each file is known by: its content, or its name, size and time of change beyond `CONTENT_LIMIT`."""
     try:

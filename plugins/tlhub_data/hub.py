@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlhub.errors import DataError
 from tlhub_data.files import CONTENT_LIMIT
 from tlhub_data.inputs import Origin
-from tlhub_data.table import Rows, Table, check_columns
+from tlhub_data.table import Kinds, Label, Rows, Table, check_columns
 
 if TYPE_CHECKING:
     import datasets
@@ -40,10 +40,12 @@ class Hub(Table):
         revision: str | None = None,
         image: str | None = None,
         text: str | None = None,
+        text_pair: str | None = None,
+        words: str | None = None,
         vector: str | None = None,
-        label: str = "label",
+        label: Label = "label",
     ) -> None:
-        super().__init__(image, text, vector, label)
+        super().__init__(image, text, text_pair, words, vector, label)
         self._repo, self._config, self._revision = repo, config, revision
 
     def splits(self) -> Sequence[str]:
@@ -53,7 +55,7 @@ class Hub(Table):
     def _columns(self) -> Mapping[str, Any]:
         return dict(self._builder.info.features or self._prepared.info.features)
 
-    def _rows(self, split: str | None, kind: str, columns: Sequence[str]) -> Rows:
+    def _rows(self, split: str | None, columns: Kinds) -> Rows:
         builder = self._prepared
         where = f"{self._what}, split {split}"
         check_columns(where, builder.info.features, columns)

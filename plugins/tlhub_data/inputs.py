@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
-from tlhub_data.files import digests, read_bytes
+from tlhub_data.files import digests, not_utf8, read_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
@@ -27,23 +27,24 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from: the names of files, and the number of rows up to the end of each."""
+    """Where rows come from: the names of files, the number of rows up to the end of each, and what a row is called."""
 
     names: tuple[str, ...]
     ends: tuple[int, ...]
+    unit: str = "row"
 
     def __call__(self, row: int) -> str:
         """Names a row for the user."""
         part = bisect_right(self.ends, row)
-        return f"{self.names[part]}, row {row - (self.ends[part - 1] if part else 0) + 1}"
+        return f"{self.names[part]}, {self.unit} {row - (self.ends[part - 1] if part else 0) + 1}"
 
     def folder(self, row: int) -> Path:
         """The folder of the row's file."""
         return Path(self.names[bisect_right(self.ends, row)]).parent
 
 
-class ImageFiles(Sequence[Any]):
-    """Image files, decoded when they are asked for."""
+class Files(Sequence[Any]):
+    """Files as inputs; a subclass reads them."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = list(files)
@@ -51,12 +52,27 @@ class ImageFiles(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def where(self, index: int) -> str:
+        """Names a file for the user."""
+        return str(self.files[index])
+
+
+class ImageFiles(Files):
+    """Image files, decoded when they are asked for."""
+
     def __getitem__(self, index: Any) -> Any:
         return decode(read_bytes(self.files[index]), self.where(index))
 
-    def where(self, index: int) -> str:
-        """Names an image for the user."""
-        return str(self.files[index])
+
+class TextFiles(Files):
+    """Text files in UTF-8, kept in memory."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        super().__init__(files)
+        self._texts = [_text(file) for file in self.files]
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._texts[index]
 
 
 class Column(Sequence[Any]):
@@ -77,12 +93,43 @@ class Column(Sequence[Any]):
 
     def digests(self) -> Iterator[bytes]:
         """What each row is known by."""
-        return (value.encode() for value in self._each())
+        return map(_digest, self.each())
 
-    def _each(self) -> Iterator[Any]:
-        """Every value, as the table holds it."""
+    def each(self) -> Iterator[Any]:
+        """Every value, as the table holds it. Raises DataError that names the row where a text is not UTF-8."""
         for start in range(0, len(self), _ROWS):
-            yield from self._values.slice(start, _ROWS).to_pylist()
+            try:
+                values = self._values.slice(start, _ROWS).to_pylist()
+            except UnicodeDecodeError:
+                values = [self._value(row) for row in range(start, min(start + _ROWS, len(self)))]
+            yield from values
+
+    def _value(self, row: int) -> Any:
+        try:
+            return self._values[row].as_py()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.where(row)}: `{self.name}` is not UTF-8", "save it as UTF-8") from error
+
+
+class Pairs(Sequence[Any]):
+    """Two columns of texts; an example is a tuple of two."""
+
+    def __init__(self, first: Column, second: Column) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.first[index], self.second[index]
+
+    def digests(self) -> Iterator[bytes]:
+        """What each pair is known by."""
+        return map(_digest, self.each())
+
+    def each(self) -> Iterator[Any]:
+        """Every pair."""
+        return zip(self.first.each(), self.second.each(), strict=True)
 
 
 class ImageColumn(Column):
@@ -94,9 +141,9 @@ class ImageColumn(Column):
         return decode(read_bytes(self._file(value, index)) if content is None else content, self.where(index))
 
     def digests(self) -> Iterator[bytes]:
-        files = [self._file(value, row) for row, value in enumerate(self._each()) if _content(value) is None]
+        files = [self._file(value, row) for row, value in enumerate(self.each()) if _content(value) is None]
         of_file = iter(digests(files))
-        for value in self._each():
+        for value in self.each():
             content = _content(value)
             yield next(of_file).encode() if content is None else content
 
@@ -145,6 +192,17 @@ def decode(content: bytes, where: str) -> Image:
         reason = "it is empty" if not content else "no known image format" if unknown else str(error)
         raise DataError(f"{where} cannot be read as an image: {reason}", "replace it, or remove it") from error
     return image
+
+
+def _text(file: Path) -> str:
+    try:
+        return read_bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise not_utf8(file) from error
+
+
+def _digest(value: Any) -> bytes:
+    return (value if isinstance(value, str) else repr(value)).encode()
 
 
 def _content(value: Any) -> bytes | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
-from tlhub_data.table import FileTable, from_values, not_utf8
+from tlhub_data.files import not_utf8
+from tlhub_data.table import FileTable, Kind, Kinds, from_values
 
 if TYPE_CHECKING:
     import datasets
 
 _LIKE = 'write one JSON object on each line, like `{"text": "…", "label": "…"}`'
+
+_EXPECTED = {"vector": "a list of numbers", "words": "a list of words", "image": "a path", "text": "a text"}
 
 
 class JsonLines(FileTable):
@@ -28,13 +31,16 @@ class JsonLines(FileTable):
     def _header(self, file: Path) -> Mapping[str, Any]:
         return dict.fromkeys(next(_objects(file), {}))
 
-    def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
+    def _read(self, file: Path, columns: Kinds) -> datasets.Dataset:
         values: list[list[Any]] = [[] for _ in columns]
         for row, item in enumerate(_objects(file), 1):
-            _check_kind(item.get(columns[0]), kind, f"{file}, row {row}: `{columns[0]}`")
-            for column, name in zip(values, columns, strict=True):
-                column.append(item.get(name))
-        return from_values(file, kind, columns, values)
+            for column, (name, kind) in zip(values, columns.items(), strict=True):
+                value = item.get(name)
+                if not (value is None or _fits(value, kind)):
+                    what = f"{file}, row {row}: `{name}` is {_short(value)}"
+                    raise DataError(f"{what}, expected {_EXPECTED[kind]}")
+                column.append(value)
+        return from_values(file, columns, values)
 
 
 def _objects(file: Path) -> Iterator[dict[str, Any]]:
@@ -54,15 +60,12 @@ def _objects(file: Path) -> Iterator[dict[str, Any]]:
             raise DataError(f"{file}, line {number} is no JSON: {error}", _LIKE) from error
 
 
-def _check_kind(value: Any, kind: str, what: str) -> None:
-    if value is None:
-        return
+def _fits(value: Any, kind: Kind) -> bool:
     if kind == "vector":
-        numbers = isinstance(value, list) and all(type(number) in (int, float) for number in value)
-        if not numbers:
-            raise DataError(f"{what} is {_short(value)}, expected a list of numbers")
-    elif not isinstance(value, str):
-        raise DataError(f"{what} is {_short(value)}, expected {'a path' if kind == 'image' else 'a text'}")
+        return isinstance(value, list) and all(type(number) in (int, float) for number in value)
+    if kind == "words":
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return kind == "label" or isinstance(value, str)
 
 
 def _short(value: Any) -> str:

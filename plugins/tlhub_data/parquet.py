@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
 from tlhub_data.files import digests
-from tlhub_data.table import FileTable
+from tlhub_data.table import FileTable, Kinds
 
 if TYPE_CHECKING:
     import datasets
@@ -36,7 +36,7 @@ class Parquet(FileTable):
         except Exception as error:  # of Arrow for a broken file, of `datasets` for odd metadata
             raise DataError(f"{file} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
 
-    def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
+    def _read(self, file: Path, columns: Kinds) -> datasets.Dataset:
         import datasets
 
         _check_rows(file)

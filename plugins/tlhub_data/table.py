@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from tlhub.data import Dataset, Examples
 from tlhub.errors import DataError, SettingError
 from tlhub_data.files import CONTENT_LIMIT, digests, table_files
-from tlhub_data.inputs import Column, ImageColumn, Origin, Vectors
+from tlhub_data.inputs import Column, ImageColumn, Origin, Pairs, Vectors
+from tlhub_data.labels import as_texts, declared, read_labels
+from tlhub_data.texts import check_texts, lacking, repeats
 
 if TYPE_CHECKING:
     import datasets
 
-_KINDS = ("image", "text", "vector")
-_WHOLE = re.compile(r"-?[0-9]+")
+Kind = Literal["image", "text", "words", "vector", "label"]
+Kinds = Mapping[str, Kind]
+"""Columns by name, each with what it is read as."""
+Label = str | Annotated[list[str], Field(min_length=1)]
+
+_FOUND_BY_NAME: tuple[Kind, ...] = ("image", "text", "vector")
 
 
 @dataclass(frozen=True)
@@ -40,71 +47,109 @@ class Table(Dataset):
     """A data set of rows and columns. A subclass finds the columns, and reads those it is asked for.
 
     Args:
-        image: the column of images; at most one of `image`, `text` and `vector` is given, and if none is, the column
-            of that name (or type) is taken.
+        image: the column of images; one of `image`, `text`, `words` and `vector` is the input, and if none is given,
+            the column named `image`, `text` or `vector` is (or that of the type of an image).
         text: the column of texts.
+        text_pair: the column of second texts, where an example is a pair of texts, such as a premise and a hypothesis.
+        words: the column of lists of words, for labels that say the class of every word.
         vector: the column of vectors, which are lists of numbers of one length.
-        label: the column of classes, as texts or whole numbers.
+        label: the column of labels. Names and whole numbers are classes; lists of them are several classes at once, or
+            with `words` the class of every word; numbers are to be predicted as such where one is not whole, or the
+            column is of a floating type. A list of columns of 0 and 1 is several classes at once too, called as the
+            columns are.
     """
 
-    def __init__(self, image: str | None, text: str | None, vector: str | None, label: str) -> None:
-        given = {kind: column for kind, column in zip(_KINDS, (image, text, vector), strict=True) if column is not None}
+    def __init__(
+        self,
+        image: str | None,
+        text: str | None,
+        text_pair: str | None,
+        words: str | None,
+        vector: str | None,
+        label: Label,
+    ) -> None:
+        possible: dict[Kind, str | None] = {"image": image, "text": text, "words": words, "vector": vector}
+        given: dict[Kind, str] = {kind: column for kind, column in possible.items() if column is not None}
         if len(given) > 1:
             raise SettingError(list(given)[1], f"only one of {listed(given)} can be the input")
-        for kind, column in given.items():
-            if column == label:
-                raise SettingError(kind, f"the column `{column}` cannot be both the input and the label")
+        if text_pair is not None and text in (None, text_pair):
+            raise SettingError("text_pair", "a pair needs a first text too", "name its column with `text`")
+        self._labels = [label] if isinstance(label, str) else label
+        for number, name in enumerate(self._labels):
+            if name in (*given.values(), text_pair):
+                raise SettingError("label", f"the column `{name}` cannot be both the input and the label")
+            if name in self._labels[:number]:
+                raise SettingError("label", f"the column `{name}` is named twice")
         self._given = next(iter(given.items()), None)
-        self._label = label
+        self._pair, self._label = text_pair, label
 
     @property
     def modality(self) -> str:  # type: ignore[override]
         """`image`, `text` or `vector`; the data is looked at only where the settings do not say."""
-        return self._input[0]
+        kind = self._input[0]
+        return "text" if kind == "words" else kind
 
     def class_names(self) -> tuple[str, ...] | None:
-        """The names that the label column declares, as Hugging Face's ClassLabel does."""
+        """The names that the label column's type declares, as Hugging Face's ClassLabel does, or the label columns'."""
         columns = self._columns()
-        check_columns(self._what, columns, [self._label])
-        return _declared(columns[self._label])
+        check_columns(self._what, columns, self._labels)
+        if not isinstance(self._label, str):
+            return tuple(self._label)
+        return declared(columns[self._label], words=self._input[0] == "words")
 
     def open(self, split: str | None, labels: bool) -> Examples:
         kind, column = self._input
-        wanted = [column, self._label] if labels else [column]
-        rows = self._rows(split, kind, wanted)
+        wanted: dict[str, Kind] = {column: kind}
+        if self._pair is not None:
+            wanted[self._pair] = "text"
+        if labels:
+            wanted |= dict.fromkeys(self._labels, "label")
+        rows = self._rows(split, wanted)
         if not len(rows.table):
             raise DataError(f"{rows.origin.names[0]} has no rows")
-        for name in wanted:
-            _check_filled(rows, name)
-        inputs = _inputs(rows, kind, column)
-        numbers, names = _classes(rows, self._label) if labels else (None, None)
+        for name, used_as in wanted.items():
+            if used_as not in ("text", "words"):
+                _check_filled(rows, name)
+        inputs = _inputs(rows, wanted)
+        found = said = None
+        if labels:
+            found = read_labels(rows.table, self._label, rows.origin, inputs if kind == "words" else None)
+            said = found.said
         known = hashlib.sha256()
         if rows.known_by is None:
             for digest in inputs.digests():
                 known.update(len(digest).to_bytes(8) + digest)
-            known.update(repr([(names or ())[number] for number in numbers or ()]).encode())
+            known.update(repr(said or []).encode())
         else:
             known.update(repr([rows.known_by, *wanted]).encode())
-        return Examples(inputs, numbers, names, known.hexdigest(), rows.origin)
+        return Examples(
+            inputs=inputs,
+            labels=None if found is None else found.values,
+            classes=None if found is None else found.classes,
+            fingerprint=known.hexdigest(),
+            where=rows.origin,
+            task="classification" if found is None else found.task,
+            notes=() if isinstance(inputs, (ImageColumn, Vectors)) else repeats(inputs.each(), said, rows.origin),
+        )
 
     @abstractmethod
     def _columns(self) -> Mapping[str, Any]:
         """The columns by name, each with its type in the `datasets` library, or None where it declares none."""
 
     @abstractmethod
-    def _rows(self, split: str | None, kind: str, columns: Sequence[str]) -> Rows:
-        """The rows of a split, with these columns only, the input first. Raises DataError where one is missing."""
+    def _rows(self, split: str | None, columns: Kinds) -> Rows:
+        """The rows of a split, with these columns only. Raises DataError where one is missing."""
 
     @cached_property
-    def _input(self) -> tuple[str, str]:
+    def _input(self) -> tuple[Kind, str]:
         """Kind and name of the input column."""
         if self._given is not None:
             return self._given
-        columns = {name: feature for name, feature in self._columns().items() if name != self._label}
+        columns = {name: feature for name, feature in self._columns().items() if name not in self._labels}
         images = [name for name, feature in columns.items() if type(feature).__name__ == "Image"]
         if len(images) == 1:
             return "image", images[0]
-        for kind in _KINDS:
+        for kind in _FOUND_BY_NAME:
             if kind in columns:
                 return kind, kind
         if not columns:
@@ -129,16 +174,20 @@ class FileTable(Table):
     """
 
     suffixes: tuple[str, ...]
+    unit: ClassVar[str] = "row"
+    """What messages call an example."""
 
     def __init__(
         self,
         path: str,
         image: str | None = None,
         text: str | None = None,
+        text_pair: str | None = None,
+        words: str | None = None,
         vector: str | None = None,
-        label: str = "label",
+        label: Label = "label",
     ) -> None:
-        super().__init__(image, text, vector, label)
+        super().__init__(image, text, text_pair, words, vector, label)
         self.path = Path(path).expanduser()
 
     def splits(self) -> Sequence[str]:
@@ -149,18 +198,18 @@ class FileTable(Table):
         """The columns of one file, as `_columns` gives them."""
 
     @abstractmethod
-    def _read(self, file: Path, kind: str, columns: Sequence[str]) -> datasets.Dataset:
-        """These columns of one file; the first is the input."""
+    def _read(self, file: Path, columns: Kinds) -> datasets.Dataset:
+        """These columns of one file."""
 
     def _columns(self) -> Mapping[str, Any]:
         return self._header(next(iter(table_files(self.path, self.suffixes).values()))[0])
 
-    def _rows(self, split: str | None, kind: str, columns: Sequence[str]) -> Rows:
+    def _rows(self, split: str | None, columns: Kinds) -> Rows:
         files = table_files(self.path, self.suffixes)[split]
         tables: list[datasets.Dataset] = []
         for file in files:
             check_columns(str(file), self._header(file), columns)
-            tables.append(self._read(file, kind, columns))
+            tables.append(self._read(file, columns))
             for name in columns:
                 first, here = tables[0].features[name], tables[-1].features[name]
                 if first != here:
@@ -169,7 +218,7 @@ class FileTable(Table):
         known_by = None
         if sum(file.stat().st_size for file in files) > CONTENT_LIMIT:
             known_by = " ".join(digests(files))
-        return Rows(joined(tables), Origin(tuple(map(str, files)), ends), known_by)
+        return Rows(joined(tables), Origin(tuple(map(str, files)), ends, self.unit), known_by)
 
 
 def joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
@@ -179,20 +228,27 @@ def joined(tables: Sequence[datasets.Dataset]) -> datasets.Dataset:
     return tables[0] if len(tables) == 1 else datasets.concatenate_datasets(list(tables))
 
 
-def from_values(file: Path, kind: str, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> datasets.Dataset:
-    """A table in memory from the values of text formats, column by column: the input, then perhaps the label."""
+def from_values(file: Path, columns: Kinds, values: Sequence[list[Any]]) -> datasets.Dataset:
+    """A table in memory from the values of text formats, column by column."""
     import datasets
 
-    number = datasets.List(datasets.Value("float32"))
-    types = [number if kind == "vector" else datasets.Value("large_string"), datasets.Value("large_string")]
-    texts = [_class_texts(values[1], lambda row: f"{file}, row {row + 1}")] if len(values) > 1 else []
+    text = datasets.Value("large_string")
+    held, types = {}, {}
+    for (name, kind), column in zip(columns.items(), values, strict=True):
+        held[name] = as_texts(column, lambda row: f"{file}, row {row + 1}") if kind == "label" else column
+        lists = kind == "words" or (kind == "label" and any(isinstance(value, list) for value in column))
+        types[name] = datasets.List(text) if lists else text
+        if kind == "vector":
+            types[name] = datasets.List(datasets.Value("float32"))
     try:
-        return datasets.Dataset.from_dict(
-            dict(zip(columns, [values[0], *texts], strict=True)),
-            features=datasets.Features(dict(zip(columns, types, strict=False))),
+        return datasets.Dataset.from_dict(held, features=datasets.Features(types))
+    except UnicodeEncodeError as error:
+        row = next(
+            row for column in held.values() for row, value in enumerate(column, 1) if error.object in (value or "")
         )
-    except (ValueError, OverflowError) as error:  # text that is no Unicode, numbers beyond 32 bits
-        raise DataError(f"{file}: the column `{columns[0]}` cannot be held in memory: {error}") from error
+        raise DataError(f"{file}, row {row} holds what is no Unicode: {error.object!r}", "write it anew") from error
+    except OverflowError as error:
+        raise DataError(f"{file}: {listed(columns)} cannot be held in memory: {error}") from error
 
 
 def check_columns(where: str, there: Mapping[str, Any], wanted: Iterable[str]) -> None:
@@ -208,46 +264,48 @@ def listed(columns: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in columns) or "no columns"
 
 
-def not_utf8(file: Path) -> DataError:
-    """The error for a file that is not UTF-8, with the first line that is not."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                place = f"line {number} holds the byte 0x{line[error.start]:02x}"
-                return DataError(f"{file} is not UTF-8: {place}", "save it as UTF-8")
-    return DataError(f"{file} is not UTF-8", "save it as UTF-8")
-
-
 def _check_filled(rows: Rows, name: str) -> None:
-    """Raise a DataError that names the first row without a value."""
-    import pyarrow.compute as pc
-
+    """Raise a DataError that names the rows without a value."""
     column = rows.table.data.column(name)
     if column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py()
-        more = f" (and {column.null_count - 1} more rows)" if column.null_count > 1 else ""
-        raise DataError(f"{rows.origin(row)} has no `{name}`{more}", "fill it in, or remove the row")
+        raise lacking(column.is_null().to_numpy().nonzero()[0].tolist(), f"`{name}`", rows.origin)
 
 
-def _inputs(rows: Rows, kind: str, name: str) -> Column | Vectors:
-    """The input column. Raises DataError where its type does not fit."""
+def _inputs(rows: Rows, columns: Kinds) -> Column | Pairs | Vectors:
+    """The inputs, from one column, or the two of pairs. Raises DataError where a value or a type does not fit."""
+    found = [_input(rows, kind, name) for name, kind in columns.items() if kind != "label"]
+    return Pairs(*found) if len(found) == 2 else found[0]
+
+
+def _input(rows: Rows, kind: Kind, name: str) -> Any:
     import pyarrow as pa
 
     type_ = rows.table.data.column(name).type
-    text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
+    text = _is_text(type_)
     encoded = pa.types.is_binary(type_) or pa.types.is_large_binary(type_)
-    pair = pa.types.is_struct(type_) and {"bytes", "path"} <= {field.name for field in type_}
-    if kind == "text" and text:
-        return Column(rows.table, name, rows.origin)
-    if kind == "image" and (text or encoded or pair):
+    stored = pa.types.is_struct(type_) and {"bytes", "path"} <= {field.name for field in type_}
+    lists = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+    if (kind == "text" and text) or (kind == "words" and lists and _is_text(type_.value_type)):
+        column = Column(rows.table, name, rows.origin)
+        check_texts(column.each(), f"`{name}`", rows.origin)
+        return column
+    if kind == "image" and (text or encoded or stored):
         return ImageColumn(rows.table, name, rows.origin)
-    numbers = pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
-    if kind == "vector" and numbers:
+    if kind == "vector" and lists:
         return _vectors(rows, name)
-    expected = {"text": "texts", "image": "encoded images or paths", "vector": "lists of numbers"}[kind]
-    raise DataError(f"{rows.origin.names[0]}: the column `{name}` holds {type_}, expected {expected}")
+    expected = {
+        "text": "texts",
+        "words": "lists of words",
+        "image": "encoded images or paths",
+        "vector": "lists of numbers",
+    }
+    raise DataError(f"{rows.origin.names[0]}: the column `{name}` holds {type_}, expected {expected[kind]}")
+
+
+def _is_text(type_: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def _vectors(rows: Rows, name: str) -> Vectors:
@@ -271,34 +329,3 @@ def _vectors(rows: Rows, name: str) -> Vectors:
     if len(broken):
         raise DataError(f"{rows.origin(int(broken[0]))}: `{name}` holds a number that is missing or not finite")
     return Vectors(torch.from_numpy(vectors.copy()), rows.origin)
-
-
-def _classes(rows: Rows, name: str) -> tuple[list[int], tuple[str, ...]]:
-    """The number of every row's class, and the class names."""
-    values = rows.table.data.column(name).to_pylist()
-    declared = _declared(rows.table.features[name])
-    if declared is not None:
-        for row, value in enumerate(values):
-            if not 0 <= value < len(declared):
-                raise DataError(
-                    f"{rows.origin(row)}: `{name}` is {value}, which counts through {len(declared)} classes",
-                    "write `labels: none` where the labels are unknown (-1)",
-                )
-        return values, declared
-    texts = _class_texts(values, rows.origin)
-    whole = all(_WHOLE.fullmatch(text) for text in set(texts))
-    names = tuple(sorted(set(texts), key=lambda text: (int(text) if whole else 0, text)))
-    number = {text: index for index, text in enumerate(names)}
-    return [number[text] for text in texts], names
-
-
-def _class_texts(values: Sequence[Any], where: Any) -> list[Any]:
-    """Class names as texts; None stays what it is."""
-    for row, value in enumerate(values):
-        if not (value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value.is_integer())):
-            raise DataError(f"{where(row)}: the label is {value!r}, expected the name of a class or a whole number")
-    return [str(int(value)) if isinstance(value, float) else value if value is None else str(value) for value in values]
-
-
-def _declared(feature: Any) -> tuple[str, ...] | None:
-    return tuple(feature.names) if type(feature).__name__ == "ClassLabel" else None
