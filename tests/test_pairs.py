@@ -27,13 +27,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "mmd": {},
     "dann": {"hidden": 8},
 }
+ON_TEXT: dict[str, dict[str, Any]] = {"lora": {}}
+"""Settings that differ where a real encoder of texts is adapted."""
+
+SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+BERT = {"use": "bert", "config": SMALL, "max_length": 8}
 PAIRS = list(itertools.permutations(SETTINGS, 2))
 
 
-def trained(adapters: list[dict[str, Any]], folder: Path, **settings: Any) -> tuple[Run, list[dict[str, Any]]]:
-    """A run of these adapters on the toys, trained and saved in `folder`."""
+def written(adapters: list[dict[str, Any]], modality: str, **settings: Any) -> dict[str, Any]:
+    """A manifest of these adapters: on the image toys, or with a small new BERT on sentences."""
+    if modality == "image":
+        return toy_manifest(adapters, **settings)
+    return {**toy_manifest(adapters, "text", **settings), "backbone": BERT}
+
+
+def trained(
+    adapters: list[dict[str, Any]], folder: Path, modality: str = "image", **settings: Any
+) -> tuple[Run, list[dict[str, Any]]]:
+    """A run of these adapters, trained and saved in `folder`."""
     catalog = toy_catalog()
-    loaded = manifests.from_dict(toy_manifest(adapters, **settings), catalog=catalog)
+    loaded = manifests.from_dict(written(adapters, modality, **settings), catalog=catalog)
     run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
     history = train(run, Checkpoints(folder / "checkpoints"), Watch())
     save(run, folder, history)
@@ -41,22 +55,25 @@ def trained(adapters: list[dict[str, Any]], folder: Path, **settings: Any) -> tu
 
 
 def assert_loads_alike(run: Run, folder: Path) -> None:
-    images = [run.sources[0].raw(number) for number in range(6)]
+    raws = [run.sources[0].raw(number) for number in range(6)]
     preprocess = run.model.backbone.preprocess(train=False)
     with torch.inference_mode():
-        expected = run.model.eval()(to_device(torch.stack([preprocess(image) for image in images]), run.device))
-    assert torch.equal(load(folder, "cpu", toy_catalog()).logits(images), expected)
+        batch = run.model.backbone.collate([preprocess(raw) for raw in raws])
+        expected = run.model.eval()(to_device(batch, run.device))
+    assert torch.equal(load(folder, "cpu", toy_catalog()).logits(raws), expected)
 
 
 def test_every_installed_adapter_is_paired() -> None:
     assert set(SETTINGS) == {entry.name for entry in Catalog.installed().entries("adapters")}
 
 
+@pytest.mark.parametrize("modality", ["image", "text"])
 @pytest.mark.parametrize(("first", "second"), PAIRS, ids=[f"{first}+{second}" for first, second in PAIRS])
-def test_a_pair_trains_and_loads(first: str, second: str, tmp_path: Path) -> None:
-    adapters = [{"use": name, **SETTINGS[name]} for name in (first, second)]
-    run, history = trained(adapters, tmp_path, epochs=2, steps_per_epoch=2)
-    assert len(history) == 2
+def test_a_pair_trains_and_loads(first: str, second: str, modality: str, tmp_path: Path) -> None:
+    overrides = ON_TEXT if modality == "text" else {}
+    adapters = [{"use": name, **overrides.get(name, SETTINGS[name])} for name in (first, second)]
+    run, history = trained(adapters, tmp_path, modality, epochs=2, steps_per_epoch=2)
+    assert [row["epoch"] for row in history if row["round"] == 0] == [0, 1]
     assert_loads_alike(run, tmp_path)
 
 
