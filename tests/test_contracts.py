@@ -58,6 +58,11 @@ class TestTimm(BackboneContract):
     settings: ClassVar[Mapping[str, Any]] = {"model": "resnet18", "pretrained": False, "input_size": 32}
 
 
+class TestBert(BackboneContract):
+    component = component("backbones", "bert")
+    settings: ClassVar[Mapping[str, Any]] = {"config": {"hidden_size": 8, "num_attention_heads": 2}, "max_length": 16}
+
+
 class TestHeadSwap(AdapterContract):
     component = component("adapters", "head_swap")
     settings: ClassVar[Mapping[str, Any]] = {"bottleneck": 6, "dropout": 0.5}
@@ -144,6 +149,28 @@ class TestCsv(_Table):
     component = component("datasets", "csv")
 
 
+class TestTextfolder(DatasetContract):
+    component = component("datasets", "textfolder")
+
+    @pytest.fixture(autouse=True)
+    def _texts(self, tmp_path: Path) -> None:
+        for kind, text in (("bad", "dull"), ("bad", "slow"), ("good", "fine")):
+            file = tmp_path / "texts" / kind / f"{text}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        type(self).settings = {"path": str(tmp_path / "texts")}
+
+
+class TestConll(DatasetContract):
+    component = component("datasets", "conll")
+
+    @pytest.fixture(autouse=True)
+    def _sentences(self, tmp_path: Path) -> None:
+        file = tmp_path / "names.conll"
+        file.write_text("Anna B-PER\nsings O\n\nin O\nNew B-LOC\nYork I-LOC\n")
+        type(self).settings = {"path": str(file)}
+
+
 class TestJsonl(_Table):
     component = component("datasets", "jsonl")
 
@@ -158,6 +185,14 @@ def test_every_component_is_under_contract() -> None:
         for contract in globals().values()
         if isinstance(contract, type) and hasattr(contract, "component")
     }
-    elsewhere = {"hub", "classification", "source_score"}  # these have tests of their own
+    elsewhere = {
+        "hub",
+        "mlm",
+        "classification",
+        "multilabel",
+        "regression",
+        "token_classification",
+        "source_score",
+    }  # these have tests of their own
     missing = [entry.name for entry in INSTALLED.entries() if entry.cls not in tried and entry.name not in elsewhere]
     assert missing == []

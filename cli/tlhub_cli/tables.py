@@ -38,6 +38,8 @@ def guess(path: Path, like: Mapping[str, Any] | None = None) -> tuple[str, dict[
     if file is None:
         if not path.is_dir():
             raise UserError(f"{path} is no table that is known", f"a table's name ends in {', '.join(_FORMATS)}")
+        if _holds_texts(path):
+            return "text", {"use": "textfolder", "path": str(path)}
         return "image", {"use": "imagefolder", "path": str(path)}
     part: dict[str, Any] = {"use": _FORMATS[file.suffix.lower()], "path": str(path)}
     if part["use"] == "csv" and (delimiter := _delimiter(file)) != ",":
@@ -56,6 +58,13 @@ def _table(path: Path) -> Path | None:
         return None
     found = sorted(item for item in path.iterdir() if item.suffix.lower() in _FORMATS)
     return found[0] if found else None
+
+
+def _holds_texts(folder: Path) -> bool:
+    """Whether its folders hold text files rather than images, by those that are found first."""
+    files = (item.suffix.lower() for item in folder.rglob("*") if item.is_file() and not item.name.startswith("."))
+    endings = list(itertools.islice(files, SAMPLE))
+    return endings.count(".txt") > sum(endings.count(ending) for ending in _ENDINGS)
 
 
 def _columns(file: Path, part: Mapping[str, Any]) -> dict[str, str]:
