@@ -33,7 +33,8 @@ ON_TEXT: dict[str, dict[str, Any]] = {"lora": {}}
 
 SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
 BERT = {"use": "bert", "config": SMALL, "max_length": 8}
-ADAPTERS = {name: Catalog.installed().find("adapters", name).cls for name in SETTINGS}
+CATALOG = toy_catalog()
+ADAPTERS = {name: CATALOG.find("adapters", name).cls for name in SETTINGS}
 PAIRS = [
     (first, second, modality)
     for first, second in itertools.permutations(SETTINGS, 2)
@@ -53,9 +54,8 @@ def trained(
     adapters: list[dict[str, Any]], folder: Path, modality: str = "image", **settings: Any
 ) -> tuple[Run, list[dict[str, Any]]]:
     """A run of these adapters, trained and saved in `folder`."""
-    catalog = toy_catalog()
-    loaded = manifests.from_dict(written(adapters, modality, **settings), catalog=catalog)
-    run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+    loaded = manifests.from_dict(written(adapters, modality, **settings), catalog=CATALOG)
+    run = Run(loaded, CATALOG, open_data(loaded, CATALOG), torch.device("cpu"))
     history = train(run, Checkpoints(folder / "checkpoints"), Watch())
     save(run, folder, history)
     return run, history
@@ -67,7 +67,7 @@ def assert_loads_alike(run: Run, folder: Path) -> None:
     with torch.inference_mode():
         batch = run.model.backbone.collate([preprocess(raw) for raw in raws])
         expected = run.model.eval()(to_device(batch, run.device))
-    assert torch.equal(load(folder, "cpu", toy_catalog()).logits(raws), expected)
+    assert torch.equal(load(folder, "cpu", CATALOG).logits(raws), expected)
 
 
 def test_every_installed_adapter_is_paired() -> None:
@@ -86,9 +86,8 @@ def test_a_pair_trains_and_loads(first: str, second: str, modality: str, tmp_pat
 def test_four_adapters_in_one_manifest(tmp_path: Path) -> None:
     """Each term is logged, and what is frozen stays bit for bit, batch-norm statistics too."""
     adapters = [{"use": name, **SETTINGS[name]} for name in ("partial_freeze", "head_swap", "mmd", "dann")]
-    catalog = toy_catalog()
-    loaded = manifests.from_dict(toy_manifest(adapters, weight_decay=0.1, optimizer="sgd"), catalog=catalog)
-    run = Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+    loaded = manifests.from_dict(toy_manifest(adapters, weight_decay=0.1, optimizer="sgd"), catalog=CATALOG)
+    run = Run(loaded, CATALOG, open_data(loaded, CATALOG), torch.device("cpu"))
     frozen = {name: value.clone() for name, value in run.model.backbone.layer1.state_dict().items()}
     learned = {name: value.clone() for name, value in run.model.backbone.layer2.state_dict().items()}
     history = train(run, Checkpoints(tmp_path / "checkpoints"), Watch())

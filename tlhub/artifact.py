@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +98,16 @@ def versions(catalog: Catalog) -> dict[str, str]:
     names = {"tlhub", *libraries.split()}
     names |= {entry.distribution for entry in catalog.entries() if entry.distribution}
     found = {"python": platform.python_version()}
-    for name in sorted(names):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    known = ((name, _version(name)) for name in sorted(names))
+    return found | {name: version for name, version in known if version is not None}
+
+
+@cache  # reading it takes a millisecond or more each
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
