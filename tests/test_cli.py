@@ -294,8 +294,8 @@ def test_predict_tells_programs_the_answers(adapted: User) -> None:
     assert 0 <= told[0]["probability"] <= 1
 
 
-def test_predict_names_every_missing_file(user: User) -> None:
-    shown = user.is_refused("predict", "first run", "no.png", "none.png")
+def test_predict_names_every_missing_file(adapted: User) -> None:
+    shown = adapted.is_refused("predict", "first run", "no.png", "none.png")
     assert "there is no file no.png" in shown
     assert "there is no file none.png" in shown
 

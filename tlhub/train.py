@@ -552,6 +552,11 @@ def refuse_inexact(run: Run) -> None:
         return
     if run.train.batch % parts:
         raise UserError(f"`accumulate: {parts}` does not divide `batch: {run.train.batch}`", "choose a divisor")
+    if run.task.per_word:
+        raise UserError(
+            "`accumulate` would weigh words unevenly: the parts of a batch have different numbers of them",
+            "remove `accumulate`, or lower `batch`",
+        )
     joint = [adapter.name for adapter in run.penalised.values() if not adapter.additive]
     if joint:
         raise UserError(

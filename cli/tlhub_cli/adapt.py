@@ -48,7 +48,7 @@ def adapt(
     output.next_steps(
         screen,
         {
-            f"tlhub predict {folder} FILE…": "ask it about files of yours",
+            f"tlhub predict {folder} INPUT…": "ask it about files or texts of yours",
             f"tlhub show {folder}": "what it is, and how to load it in Python",
             f"tlhub evaluate {folder} --data use=…,path=…": "score it on other labelled data",
         },

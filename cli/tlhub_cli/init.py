@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tlhub.catalog import Catalog
     from tlhub.data import Domain
 
-BATCH = 32
-
 Parts = dict[str, Any]
 
 
@@ -60,15 +58,12 @@ def init(
     smallest = min(len(domain) for role, domain in domains.items() if role != "evaluate")
     if smallest < parts["train"]["batch"]:
         parts["train"]["batch"] = 2 ** (smallest.bit_length() - 1)
-    missing = _missing(catalog, parts)
-    remarks = [*missing, *_differing(domains)]
+    remarks = _differing(domains)
     out.write_text(_written(parts, domains, remarks, str(out)), encoding="utf-8")
     output.notes(remarks)
     output.written(output.screen(False), out)
     name = shlex.quote(str(out))
-    steps = {f"tlhub check {name}": "check it, after you changed it"}
-    if not missing:
-        steps[f"tlhub adapt {name}"] = "do what it says"
+    steps = {f"tlhub check {name}": "check it, after you changed it", f"tlhub adapt {name}": "do what it says"}
     output.next_steps(output.screen(False), steps)
 
 
@@ -108,7 +103,7 @@ def _parts(path: Path, target: Path | None, evaluate: Path | None) -> Parts:
         "source": source,
         **of_role,
         **({"adapters": [{"use": "mmd"}]} if target else {}),
-        "train": {"epochs": 10, "batch": BATCH, "lr": 0.001},
+        "train": dict(_TRAINING[modality]),
     }
 
 
@@ -134,14 +129,6 @@ def _opened(catalog: Catalog, parts: Parts) -> dict[str, Domain]:
         **({"target": open_role(manifest, catalog, "target")[0]} if "target" in parts else {}),
         **({"evaluate": open_role(manifest, catalog, "evaluate")[0]} if "evaluate" in parts else {}),
     }
-
-
-def _missing(catalog: Catalog, parts: Parts) -> list[str]:
-    """What to say of a backbone that is not there yet."""
-    use = parts["backbone"]["use"]
-    if any(entry.name == use for entry in catalog.entries("backbones")):
-        return []
-    return [f"the backbone `{use}` is not installed; networks for texts come with a later release of tlhub"]
 
 
 def _differing(domains: Mapping[str, Domain]) -> list[str]:
@@ -179,7 +166,8 @@ def _written(parts: Parts, domains: Mapping[str, Domain], remarks: Sequence[str]
             said = _ABOUT_BACKBONES[value["use"]]
         blocks.append(_comments(*said) + dump({key: value}))
         if key == "target" and "evaluate" not in parts:
-            blocks.append(_NO_EVALUATION)
+            example = {**parts["source"], "path": "some-labelled-examples"}
+            blocks.append(_comments(*_NO_EVALUATION, *dump({"evaluate": example}).splitlines()))
     return "\n".join(blocks)
 
 
@@ -195,14 +183,23 @@ def _comments(*lines: str) -> str:
 
 _BACKBONES = {
     "image": {"use": "timm", "model": "resnet18"},
-    "text": {"use": "bert", "model": "distilbert-base-uncased"},
+    "text": {"use": "bert", "model": "sentence-transformers/all-MiniLM-L6-v2"},
+}
+_TRAINING = {
+    "image": {"epochs": 10, "batch": 32, "lr": 0.001},
+    "text": {"epochs": 3, "batch": 16, "lr": 0.001},
 }
 _ABOUT_BACKBONES = {
     "timm": [
         "The pretrained network: any image network of timm, say mobilenetv3_small_100 (faster) or resnet50 (larger).",
         "Its weights are downloaded when it is first used; `weights: FILE.safetensors` takes them from a file instead.",
     ],
-    "bert": ["The pretrained network: a language model of the Hugging Face Hub, downloaded when it is first used."],
+    "bert": [
+        "The pretrained network: any encoder like BERT of the Hugging Face Hub. This one is small and reads English;",
+        "distilbert-base-uncased is larger, distilbert-base-multilingual-cased reads a hundred languages.",
+        "It is downloaded when it is first used; `model: FOLDER` takes it from a folder instead, where config.json,",
+        "model.safetensors and the tokenizer's files lie.",
+    ],
     "lenet": ["A small network that is not pretrained, hence `backbone_lr: 1.0` under `train`."],
 }
 _SAID: dict[str, list[str]] = {
@@ -214,7 +211,6 @@ _SAID: dict[str, list[str]] = {
     ],
     "train": ["How to train. The backbone learns at a tenth of `lr` unless `backbone_lr` says otherwise."],
 }
-_NO_EVALUATION = """\
-# Without labelled examples like the target's, nobody can say whether adaptation helped. Where you have some:
-# evaluate: {use: imagefolder, path: some-labelled-target-images}
-"""
+_NO_EVALUATION = [
+    "Without labelled examples like the target's, nobody can say whether adaptation helped. Where you have some:"
+]

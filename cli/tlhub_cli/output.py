@@ -35,6 +35,9 @@ LINE_SECONDS = 10.0
 EPOCH_LINES = 10
 """How many epochs of a training get a line there, however short they are."""
 
+EXCERPT = 60
+"""So much of a text, in characters, names it."""
+
 _UNBOUNDED = 10_000  # columns where there is no terminal: a line is what a program such as grep wants
 
 
@@ -154,7 +157,7 @@ def classes(names: Sequence[str]) -> str:
 
 
 def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
-    """Every model's score on every data set."""
+    """Every model's score on every data set in percent, and further metrics as they are: they may have a unit."""
     if not rows:
         return
     further = list(dict.fromkeys(name for row in rows for name in row.metrics))
@@ -162,9 +165,9 @@ def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
     domains = list(dict.fromkeys(row.domain for row in rows))
     for row in sorted(rows, key=lambda row: domains.index(row.domain)):
         score = row.score
-        spread = f"{_number(score.low)} – {_number(score.high)}"
-        others = [_number(row.metrics[name]) if name in row.metrics else "" for name in further]
-        cells = [row.domain, f"{score.examples:,}", row.model, _number(score.value), spread, *others]
+        spread = f"{_percent(score.low)} – {_percent(score.high)}"
+        others = [f"{row.metrics[name]:,.3f}" if name in row.metrics else "" for name in further]
+        cells = [row.domain, f"{score.examples:,}", row.model, _percent(score.value), spread, *others]
         table.add_row(*map(escaped, cells), style="bold" if row.model == "adapted" else "")
     console.print()
     _show(console, table)
@@ -181,14 +184,36 @@ def written(console: Console, path: object) -> None:
     console.print(Text.assemble("Written to ", (escaped(str(path)), "bold")), soft_wrap=True)
 
 
-def answers(told: Sequence[Mapping[str, Any]]) -> None:
-    """One line for every file: the file, and what the model says of it."""
-    width = max((len(escaped(answer["file"])) for answer in told), default=0)
-    for answer in told:
-        said = [
-            _number(value) if isinstance(value, float) else str(value) for key, value in answer.items() if key != "file"
-        ]
-        _OUT.print(f"{escaped(answer['file']):<{width}}  {'  '.join(map(escaped, said))}", soft_wrap=True)
+def excerpt(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
+
+
+def answers(told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """One line for every input: its name, and what the model says of it."""
+    width = max((len(escaped(name)) for name, _ in told), default=0)
+    for name, answer in told:
+        said = [_said(key, value) for key, value in answer.items() if key not in _FOR_PROGRAMS]
+        _OUT.print(f"{escaped(name):<{width}}  {'  '.join(map(escaped, said))}", soft_wrap=True)
+
+
+_FOR_PROGRAMS = ("tags",)
+"""Parts of an answer that only JSON has: the entities say the same to people."""
+
+
+def _said(key: str, value: Any) -> str:
+    """A part of an answer in words."""
+    if key == "probability":
+        return _percent(value)
+    if key == "probabilities":
+        return ", ".join(f"{name} {_percent(probability)}" for name, probability in value.items())
+    if key == "labels":
+        return ", ".join(value) or "none"
+    if key == "entities":
+        parts = (f"{each['text']} ({each['type']} {_percent(each['probability'])})" for each in value)
+        return ", ".join(parts) or "no entities"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def files(console: Console, sizes: Mapping[str, int]) -> None:
@@ -299,9 +324,8 @@ def _yaml(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _number(value: float) -> str:
-    """A share in percent; any other number in three digits."""
-    return f"{100 * value:.1f} %" if 0 <= value <= 1 else f"{value:.3g}"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 _VERDICTS = {"helped": "bold green", "no evidence": "bold yellow", "hurt": "bold red"}

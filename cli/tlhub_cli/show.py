@@ -57,8 +57,12 @@ def _fields(folder: Path, record: dict[str, Any]) -> dict[str, list[str]]:
 def _loading(folder: Path, record: dict[str, Any]) -> str:
     """Python that loads the model."""
     lines = ["import tlhub", f"model = tlhub.load({str(folder)!r})"]
-    if record["modality"] == "image":
-        lines.append('model.predict(["photo.jpg"])')
+    asked = {"image": "photo.jpg", "text": "some text"}.get(record["modality"])
+    if asked:
+        lines.append(f'model.predict(["{asked}"])')
+    if record["form"] == "transformers":
+        kind = {"token_classification": "token-classification"}.get(record["task"]["use"], "text-classification")
+        lines += ["", "from transformers import pipeline", f"ask = pipeline({kind!r}, {str(folder)!r})"]
     if record["form"] == "timm":
         lines += ["", "import timm", f"network = timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)"]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What nearly every run needs: the classification task, the linear head, and selection by the source."""
+"""What nearly every run needs: the tasks, the linear head, and selection by the source."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from tlhub.hookspecs import hookimpl
 @hookimpl
 def tlhub_tasks() -> list[type]:
     from tlhub_basics.classification import Classification
+    from tlhub_basics.multilabel import MultiLabel
+    from tlhub_basics.regression import Regression
+    from tlhub_basics.token_classification import TokenClassification
 
-    return [Classification]
+    return [Classification, MultiLabel, Regression, TokenClassification]
 
 
 @hookimpl
