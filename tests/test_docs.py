@@ -136,15 +136,15 @@ def test_the_readme_has_two_commands_each_on_one_line() -> None:
     assert [line for line in text.splitlines() if "python -m pytest" in line] == [fresh[1].strip()]
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    file = ROOT / "docs/make_reference.py"
-    spec = importlib.util.spec_from_file_location("make_reference", file)
+@pytest.mark.parametrize("page", ["reference", "methods"])
+def test_a_generated_page_is_what_the_code_says(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / f"docs/make_{page}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    written = (ROOT / "docs/reference.md").read_text(encoding="utf-8")
-    assert module.text() == written, "run `python docs/make_reference.py`"
+    written = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    assert module.text() == written, f"run `python docs/make_{page}.py`"
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=named(page)) for page in PAGES])
