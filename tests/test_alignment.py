@@ -26,10 +26,11 @@ def step_of(run: Run, progress: float = 0.5, rows: tuple[int, int] = (6, 6)) -> 
     """A step of the first rows of both domains."""
     views = []
     for domain, count in zip(run.domains, rows, strict=True):
-        seen = run.model.see(torch.stack([torch.as_tensor(domain.raw(row)) for row in range(count)]))
-        indices = torch.arange(count)
+        inputs = torch.stack([torch.as_tensor(domain.raw(row)) for row in range(count)])
+        seen, indices = run.model.see(inputs), torch.arange(count)
         labels = None if domain.labels is None else domain.labels[:count]
-        views.append(View(domain.role, (domain,), indices, labels, seen.features, seen.logits, seen.layers.__getitem__))
+        tapped = seen.layers.__getitem__
+        views.append(View(domain.role, (domain,), indices, inputs, labels, seen.features, seen.logits, tapped))
     return Step(views, progress, 0, run.model)
 
 

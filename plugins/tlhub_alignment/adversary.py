@@ -26,12 +26,17 @@ def reverse(features: Tensor, factor: float) -> Tensor:
     return reversed_
 
 
-def domain_loss(source: Tensor, target: Tensor) -> Tensor:
+def domain_loss(source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Binary cross-entropy of a discriminator's logits: the mean of the two domains' means.
 
-    So a domain with more rows weighs no more, and a discriminator that knows nothing costs ln 2.
+    So a domain with more rows weighs no more, and a discriminator that knows nothing costs ln 2. With `weights`, one a
+    row, the means are weighted ones.
     """
-    return (F.softplus(-source).mean() + F.softplus(target).mean()) / 2
+    losses = (F.softplus(-source), F.softplus(target))
+    if weights is None:
+        return (losses[0].mean() + losses[1].mean()) / 2
+    means = [(loss * weight).sum() / weight.sum() for loss, weight in zip(losses, weights, strict=True)]
+    return (means[0] + means[1]) / 2
 
 
 def discriminator(width: int, hidden: int, layers: int, dropout: float, batch_norm: bool) -> nn.Sequential:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tlhub_alignment.gram import gram
+
 
 def gaussian_mmd2(x: Tensor, y: Tensor, sigma: float, unbiased: bool = False) -> Tensor:
     """MMD^2 of the rows of `x` and `y` with the kernel exp(-d^2 / (2 sigma^2))."""
@@ -14,19 +16,24 @@ def gaussian_mmd2(x: Tensor, y: Tensor, sigma: float, unbiased: bool = False) ->
 def multi_gaussian_mmd2(
     x: Tensor, y: Tensor, kernels: int = 5, sigma: float | None = None, unbiased: bool = False
 ) -> Tensor:
-    """MMD^2 with the sum of `kernels` Gaussians exp(-d^2 / b_i), each bandwidth b_i twice the one before.
+    """MMD^2 with the sum of several Gaussians; see `gaussian_kernels`."""
+    return mmd2(gaussian_kernels(x, y, kernels, sigma), len(x), unbiased)
 
-    Bandwidth number `kernels // 2`, counted from 0, is 2 sigma^2; without a sigma, the mean squared distance over all
-    pairs of different rows of both samples, seen as a constant (no gradient flows into it).
+
+def gaussian_kernels(x: Tensor, y: Tensor, kernels: int = 5, sigma: float | None = None) -> Tensor:
+    """`[n, n]`, for all pairs of rows of both samples: the sum of `kernels` Gaussians exp(-d^2 / b_i).
+
+    Each bandwidth b_i is twice the one before. Number `kernels // 2`, counted from 0, is 2 sigma^2; without a sigma,
+    the mean squared distance over all pairs of different rows, seen as a constant (no gradient flows into it).
     """
     distances = squared_distances(torch.cat([x, y]))
     bandwidth = mean_bandwidth(distances, x, y) if sigma is None else 2 * sigma**2
     kernel = torch.exp(distances * (-(2.0 ** (1 + kernels // 2 - kernels)) / bandwidth))  # the widest
     total = kernel
     for _ in range(kernels - 1):
-        kernel = kernel.square()  # half the bandwidth, without another exponential
+        kernel = kernel * kernel  # half the bandwidth, without another exponential
         total = total + kernel
-    return mmd2(total, len(x), unbiased)
+    return total
 
 
 def mmd2(kernel: Tensor, rows: int, unbiased: bool) -> Tensor:
@@ -50,9 +57,9 @@ def squared_distances(rows: Tensor) -> Tensor:
     The diagonal is exactly 0.
     """
     centred = rows - rows.detach().mean(0)
-    gram = centred @ centred.T
-    squares = gram.diagonal()
-    return (squares[:, None] + squares - 2 * gram).clamp(min=0)
+    products = gram(centred)
+    squares = products.diagonal()
+    return (squares[:, None] + squares - 2 * products).clamp(min=0)
 
 
 def mean_bandwidth(distances: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -63,7 +70,8 @@ def mean_bandwidth(distances: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """
     with torch.no_grad():
         n = len(distances)
-        resolution = torch.finfo(distances.dtype).eps ** 2 * torch.cat([x, y]).square().sum(1).mean()
+        mean_square = (torch.linalg.vector_norm(x).square() + torch.linalg.vector_norm(y).square()) / n
+        resolution = torch.finfo(distances.dtype).eps ** 2 * mean_square
         bandwidth = torch.maximum(distances.sum() / (n * n - n), resolution)
         return torch.where(bandwidth > 1e-30, bandwidth, torch.ones_like(bandwidth))
 

@@ -12,7 +12,9 @@ from tlhub.adapter import Adapter, Need
 from tlhub.errors import UserError
 from tlhub.run import Run
 from tlhub.step import Step
+from tlhub_alignment.fields import Layers, Positive
 from tlhub_alignment.gaussian import multi_gaussian_mmd2
+from tlhub_alignment.layers import tap
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 
@@ -20,11 +22,16 @@ class MMD(Adapter):
     """Adds the squared maximum mean discrepancy between source and target features to the loss.
 
     DAN (Long et al. 2015, eq. 4): loss + lambda * sum over layers of MMD^2 with several Gaussian kernels; DDC (Tzeng et
-    al. 2014, eq. 2) is the case of one layer. MMD^2 is estimated as Gretton et al. 2012 do (eq. 3 and 5). Deviations:
-    DAN learns the weights of its kernels, here they are equal and the kernels are added up; DAN's bandwidths are spread
-    around the median distance of the data, here around the mean squared distance in the batch, each twice the one
-    before; DAN's estimate takes linear time, here all pairs of a batch count, which is less noisy and costs little;
-    DDC's kernel is linear, here it is Gaussian.
+    al. 2014, eq. 2) is the case of one layer. MMD^2 is estimated as Gretton et al. 2012 do (eq. 3 and 5).
+
+    Use it when the domains differ moderately and a steady term without a network of its own is wanted.
+    Cost: one Gram matrix of the joint batch and its exponential for each layer; memory O(batch^2).
+
+    Deviation: DAN learns the weights of its kernels; here they are equal and the kernels are added up.
+    Deviation: DAN's bandwidths are spread around the median distance of the data; here around the mean squared distance
+    in the batch, each twice the one before.
+    Deviation: DAN's estimate takes linear time; here all pairs of a batch count, which is less noisy and costs little.
+    Deviation: DDC's kernel is linear; here it is Gaussian.
 
     Args:
         layers: where features are compared; the discrepancies are added. `features` (what the head reads), `backbone`
@@ -46,11 +53,11 @@ class MMD(Adapter):
 
     def __init__(
         self,
-        layers: Annotated[list[str], Field(min_length=1)] = ["features"],  # noqa: B006 - never changed
+        layers: Layers = ["features"],  # noqa: B006 - never changed
         kernels: Annotated[int, Field(gt=0, le=20)] = 5,
-        bandwidth: Annotated[float, Field(gt=0)] | Literal["mean"] = "mean",
+        bandwidth: Positive | Literal["mean"] = "mean",
         estimator: Literal["biased", "unbiased"] = "unbiased",
-        strength: Annotated[float, Field(gt=0)] = 1.0,
+        strength: Positive = 1.0,
         schedule: WarmUp = "constant",
     ) -> None:
         super().__init__()
@@ -64,8 +71,7 @@ class MMD(Adapter):
                 "`mmd` cannot be estimated without bias from one example",
                 "raise `batch` under `train`, or write `estimator: biased`",
             )
-        for layer in self.layers:
-            run.model.tap(layer)
+        tap(run, self.layers, self.name)
 
     def penalty(self, step: Step) -> Tensor:
         pairs = [(step.source.layer(name), step.target.layer(name)) for name in self.layers]
