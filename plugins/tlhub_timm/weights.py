@@ -43,7 +43,8 @@ def _read(path: str) -> State:
     except (SafetensorError, OSError) as error:
         hint = "only safetensors files are read: other formats can run code when they are opened"
         raise SettingError("weights", f"`{path}` cannot be read as safetensors: {error}", hint) from error
-    return state
+    # counters of seen batches have other shapes in some files, and nothing depends on them
+    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
 
 
 def _without_classifier(net: Any, state: State) -> State:
