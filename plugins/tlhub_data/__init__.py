@@ -1,4 +1,4 @@
-"""Data sets: folders of images, tables in files, data sets of the Hub, and two built-in domains of digits."""
+"""Data sets: folders of images or texts, tables, CoNLL files, the Hub, and two built-in domains of digits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 @hookimpl
 def tlhub_datasets() -> list[type[Dataset]]:
     """Every data set of this plugin."""
+    from tlhub_data.conll import Conll
     from tlhub_data.csv import Csv
     from tlhub_data.digits import Digits, DigitsPhoto
     from tlhub_data.hub import Hub
     from tlhub_data.imagefolder import ImageFolder
     from tlhub_data.jsonl import JsonLines
+    from tlhub_data.opinions import Opinions
     from tlhub_data.parquet import Parquet
+    from tlhub_data.textfolder import TextFolder
 
-    return [ImageFolder, Csv, JsonLines, Parquet, Hub, Digits, DigitsPhoto]
+    return [ImageFolder, TextFolder, Csv, JsonLines, Parquet, Conll, Hub, Digits, DigitsPhoto, Opinions]
