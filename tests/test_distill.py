@@ -857,3 +857,15 @@ class TestSelfDistillationContract(_Contract):
 
 class TestSelfDistillationOnText(TestSelfDistillationContract):
     modality = "text"
+
+
+def test_attention_is_of_the_joint_pass_though_another_method_runs_the_network_again(teachers: dict[str, str]) -> None:
+    attention = {"use": "attention_transfer", "teacher": teachers["image"], "layers": ["layer1"]}
+    terms = []
+    for adapters in ([attention], [{"use": "fixmatch"}, attention]):
+        run = compose(*adapters)
+        step = step_of(run)
+        for adapter in run.adapters:
+            adapter.weights(step.views[0])
+        terms.append([adapter.penalty(step) for adapter in run.adapters][-1])
+    torch.testing.assert_close(terms[0], terms[1])

@@ -1,4 +1,4 @@
-"""Adapters compose: every ordered pair trains together, is saved, and loads to the same logits; some are refused, in words."""
+"""Adapters compose: every ordered pair trains, is saved, and loads to the same logits; some are refused, in words."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tlhub.errors import SettingError, UserError
 from tlhub.run import Run
-from tlhub.step import Step
+from tlhub.step import Step, View
 from tlhub_distill.maps import Maps, compare_sizes
 from tlhub_distill.taught import On, Taught
 from tlhub_distill.teacher import check_place, load_teacher
@@ -86,6 +86,9 @@ class AttentionTransfer(Taught):
         self.teacher_maps = Maps(theirs, self.teacher_layers, learning=False)
         example = ours.collate([preprocess(run.domains[0].raw(0))])
         compare_sizes(self.student_maps, self.teacher_maps, example, run.device)
+
+    def weights(self, view: View) -> None:
+        self.student_maps.held = True  # they are the joint pass's
 
     def penalty(self, step: Step) -> Tensor:
         views = self.views(step)

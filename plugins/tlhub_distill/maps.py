@@ -23,6 +23,8 @@ class Maps:
 
     def __init__(self, backbone: Backbone, layers: Sequence[str], learning: bool) -> None:
         self.backbone, self.layers, self.learning = backbone, layers, learning
+        self.held = False
+        """Whether later passes are not kept, until the maps are taken: other methods may run the network again."""
         self._kept: dict[str, Tensor] = {}
         modules = dict(backbone.named_modules())
         for layer in layers:
@@ -35,7 +37,7 @@ class Maps:
 
     def take(self) -> list[Tensor]:
         """The maps of every layer, which are then let go. Raises UserError where a layer gave no such maps."""
-        kept, self._kept = self._kept, {}
+        kept, self._kept, self.held = self._kept, {}, False
         for layer in self.layers:
             found = kept.get(layer)
             if not isinstance(found, Tensor) or found.ndim != 4 or self._channels(found) != found.shape[1]:
@@ -57,7 +59,7 @@ class Maps:
 
     def _keep(self, layer: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if torch.is_grad_enabled() or not self.learning:
+            if not self.held and (torch.is_grad_enabled() or not self.learning):
                 self._kept[layer] = output
 
         return hook
