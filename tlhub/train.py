@@ -232,8 +232,7 @@ class _Trainer:
             torch.autograd.backward(loss)
             known = [losses.get(name, terms.new_zeros(())) for name in self.terms[:-1]]
             terms += torch.stack([term.detach().float() for term in known]) / len(batches)
-        limit = run.train.clip or math.inf
-        norm = nn.utils.clip_grad_norm_(self.superset, limit, error_if_nonfinite=False)
+        norm = self._gradient_norm()
         terms = torch.cat([terms, norm.detach().reshape(1)])
         self.sums += terms
         self.bad = torch.maximum(self.bad, (~torch.isfinite(terms)).any().float())
@@ -242,6 +241,13 @@ class _Trainer:
         else:
             self._stop_if_not_finite()
         self.optimizer.step()
+
+    def _gradient_norm(self) -> Tensor:
+        """The norm of the whole gradient, which is then clipped where that was asked for."""
+        if self.run.train.clip:
+            return nn.utils.clip_grad_norm_(self.superset, self.run.train.clip, error_if_nonfinite=False)
+        gradients = [parameter.grad for parameter in self.superset if parameter.grad is not None]
+        return nn.utils.get_total_norm(gradients, error_if_nonfinite=False)
 
     def _look(self, batch: Batch) -> Step:
         """One joint forward pass of all domains."""
@@ -516,7 +522,7 @@ def make_optimizer(run: Run) -> torch.optim.Optimizer:
         {"params": parameters, "lr": run.train.lr * factor, "factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-    fused = run.device.type == "cuda"
+    fused = run.device.type in ("cuda", "cpu")  # all parameters in one pass over memory
     if run.train.optimizer == "sgd":
         momentum = run.train.momentum
         return torch.optim.SGD(listed, lr=run.train.lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
