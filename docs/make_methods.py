@@ -72,7 +72,7 @@ def _method(entry: Entry) -> Iterable[str]:
         facts.append(f"- paper: {entry.cls.paper}")
     yield "\n".join(facts)
     settings = {s.name: REQUIRED.get(s.name, "…") for s in described.settings if s.required}
-    yield f"```yaml\n{dump({'adapters': [{'use': entry.name, **settings}]}).rstrip()}\n```"
+    yield f"<!-- a part -->\n```yaml\n{dump({'adapters': [{'use': entry.name, **settings}]}).rstrip()}\n```"
 
 
 def _sentences(paragraph: str) -> list[str]:

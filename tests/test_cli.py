@@ -234,7 +234,7 @@ def test_adapt_tells_what_it_composed_how_training_goes_and_what_came_of_it(
     assert re.search(r"^evaluate +297 +source-only +[\d.]+ % +[\d.]+ % – [\d.]+ %", shown, re.MULTILINE)
     assert re.search(r"^evaluate +297 +adapted ", shown, re.MULTILINE)
     assert re.search(r"^(Adaptation helped|No evidence|Adaptation hurt)", shown, re.MULTILINE)
-    assert "tlhub predict 'first run' FILE" in shown
+    assert "tlhub predict 'first run' INPUT" in shown
     assert "\x1b" not in shown
 
 

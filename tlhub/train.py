@@ -525,7 +525,12 @@ def make_optimizer(run: Run) -> torch.optim.Optimizer:
     fused = run.device.type in ("cuda", "cpu")  # all parameters in one pass over memory
     if run.train.optimizer == "sgd":
         momentum = run.train.momentum
-        return torch.optim.SGD(listed, lr=run.train.lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+        sgd = torch.optim.SGD(listed, lr=run.train.lr, momentum=momentum, nesterov=momentum > 0, fused=fused)
+        if momentum:
+            for parameter in (parameter for group in sgd.param_groups for parameter in group["params"]):
+                # zero is what the first step takes it for; the fused update fails where some have one and others not
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(listed, lr=run.train.lr, fused=fused)
 
 
