@@ -38,7 +38,8 @@ def text() -> str:
         "# Methods",
         "Written by `docs/make_methods.py` from the code; do not edit it by hand.",
         "Methods add up: the loss is the mean over labelled examples of (product of their weights × task loss) plus "
-        "the sum of their terms. Every setting is in the [reference](reference.md); `tlhub describe NAME` says the same.",
+        "the sum of their terms. Every setting is in the [reference](reference.md); `tlhub describe NAME` says the "
+        "same.",
         *_overview(entries),
         *_pairs(entries),
     ]
