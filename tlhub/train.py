@@ -120,8 +120,7 @@ class _Trainer:
         self.adapters = nn.ModuleList(run.adapters)
         self.superset: list[nn.Parameter]
         self.optimizer: torch.optim.Optimizer
-        self.loader: Loader
-        self.see: Callable[[Any], Seen]
+        self.loader, self.see = self._loader()  # before adapters freeze for a while what learns later
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor]
         self.best_score: float
@@ -163,9 +162,10 @@ class _Trainer:
     def _begin_round(self) -> None:
         """Let the adapters set up the round's learner, and make an optimizer of what learns then."""
         run = self.run
+        if list(self.loader.domains) != self._domains():  # pretraining has its own, all rounds have the same
+            self.loader, self.see = self._loader()
         if run.round >= 0:
             self._speak("start_round")
-        self.loader, self.see = self._loader()
         run.model.to(run.device)
         self.adapters.to(run.device)
         self.superset = _learning(run)
@@ -393,7 +393,7 @@ class _Trainer:
     def _loader(self) -> tuple[Loader, Callable[[Any], Seen]]:
         """Batches of stored features where the backbone cannot change, of stored inputs where they fit, or a stream."""
         run = self.run
-        domains = run.targets if run.round < 0 else run.domains
+        domains = self._domains()
         backbone, rows = run.model.backbone, run.train.batch // run.train.accumulate
         way, preprocess = _way(run)
         if way == "features":
@@ -406,6 +406,10 @@ class _Trainer:
             return Loader(domains, rows, run.seed, run.device, stored), run.model.see
         streamed = Loader(domains, rows, run.seed, run.device, None, backbone, preprocess, run.workers)
         return streamed, run.model.see
+
+    def _domains(self) -> list[Domain]:
+        """Whose examples this round's batches are of."""
+        return self.run.targets if self.run.round < 0 else self.run.domains
 
     def _features(self, domain: Domain, preprocess: Preprocess) -> Tensor:
         """`[examples, width]` of a frozen backbone, computed in the first round."""

@@ -53,7 +53,7 @@ class DensityRatio(Adapter):
         self.register_buffer("ratios", torch.ones(sum(lengths)))
 
     def start_epoch(self, run: Run) -> None:
-        if run.epoch == 0:  # not in start_round: by now the features of a frozen backbone are there
+        if run.epoch == 0:  # not in start_round, which a resumed run hears again
             features = [torch.cat([_features(run, each) for each in role]) for role in (run.sources, run.targets)]
             self.ratios.copy_(self.ratio(*features))
 
