@@ -106,6 +106,28 @@ def run_job(job: Job, threads: int, device: str | None) -> dict[str, Any]:
     }
 
 
+def run_manifest(manifest: Path, seed: int, threads: int) -> dict[str, Any]:
+    """Run a manifest on the CPU as a user would: the accuracies of baseline and adapted model under one seed."""
+    import torch
+
+    import tlhub
+
+    torch.set_num_threads(threads)
+    started, worked = time.monotonic(), time.process_time()
+    with TemporaryDirectory() as folder:
+        result = tlhub.adapt(manifest, overrides=[f"train.seed={seed}"], out=Path(folder) / "out", device="cpu")
+    assert result.comparison is not None
+    return {
+        "seed": seed,
+        **{row.model: 100 * row.score.value for row in result.rows},
+        "outcome": result.comparison.outcome,
+        "examples": result.rows[0].score.examples,
+        "seconds": round(time.monotonic() - started, 1),
+        "processor_seconds": round(time.process_time() - worked, 1),
+        "machine": machine("cpu", threads),
+    }
+
+
 Runner = Callable[[Job, int, str | None], dict[str, Any]]
 """Makes the record of a job, from threads and device."""
 

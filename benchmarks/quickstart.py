@@ -13,37 +13,12 @@ import json
 import math
 import re
 import statistics
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
-from common import HERE, RECORDS, RESULTS, machine, read_records, write_result
+from common import HERE, RECORDS, RESULTS, read_records, run_manifest, write_result
 
 MANIFEST = HERE.parent / "examples/digits/manifest.yaml"
 SEEDS = range(5)
-
-
-def run(seed: int, threads: int) -> dict[str, Any]:
-    """Both accuracies of one seed."""
-    import torch
-
-    import tlhub
-
-    torch.set_num_threads(threads)
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        result = tlhub.adapt(MANIFEST, overrides=[f"train.seed={seed}"], out=Path(folder) / "out", device="cpu")
-    scores = {row.model: 100 * row.score.value for row in result.rows}
-    assert result.comparison is not None
-    return {
-        "seed": seed,
-        **scores,
-        "outcome": result.comparison.outcome,
-        "examples": result.rows[0].score.examples,
-        "seconds": round(time.monotonic() - started, 1),
-        "machine": machine("cpu", threads),
-    }
 
 
 def main() -> None:
@@ -55,7 +30,7 @@ def main() -> None:
     RECORDS.mkdir(exist_ok=True)
     for seed in SEEDS:
         if seed not in done and not asked.tables:
-            record = run(seed, asked.threads)
+            record = run_manifest(MANIFEST, seed, asked.threads)
             with (RECORDS / "quickstart.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
             print(record, flush=True)

@@ -11,40 +11,13 @@ import argparse
 import json
 import math
 import statistics
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
-from common import HERE, RECORDS, machine, read_records, write_result
+from common import HERE, RECORDS, read_records, run_manifest, write_result
 
 MANIFEST = HERE.parent / "examples/text/manifest.yaml"
 SEEDS = range(10, 15)
 """The manifest's settings were chosen on seeds 0 and 1."""
-
-
-def run(seed: int, threads: int) -> dict[str, Any]:
-    """Both accuracies of one seed."""
-    import torch
-
-    import tlhub
-
-    torch.set_num_threads(threads)
-    started, worked = time.monotonic(), time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        result = tlhub.adapt(MANIFEST, overrides=[f"train.seed={seed}"], out=Path(folder) / "out", device="cpu")
-    scores = {row.model: 100 * row.score.value for row in result.rows}
-    assert result.comparison is not None
-    return {
-        "seed": seed,
-        **scores,
-        "outcome": result.comparison.outcome,
-        "examples": result.rows[0].score.examples,
-        "seconds": round(time.monotonic() - started, 1),
-        "processor_seconds": round(time.process_time() - worked, 1),
-        "machine": machine("cpu", threads),
-        "manifest": MANIFEST.read_text(),
-    }
 
 
 def main() -> None:
@@ -56,7 +29,7 @@ def main() -> None:
     RECORDS.mkdir(exist_ok=True)
     for seed in SEEDS:
         if seed not in done and not asked.tables:
-            record = run(seed, asked.threads)
+            record = run_manifest(MANIFEST, seed, asked.threads) | {"manifest": MANIFEST.read_text()}
             with (RECORDS / "text_quickstart.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
             print({key: value for key, value in record.items() if key != "manifest"}, flush=True)
