@@ -17,17 +17,15 @@ SEEDS = (10, 11, 12)
 """Not among those on which settings were tried."""
 SOURCE, DANN, MMD = "source only", "DANN", "MMD (DAN)"
 DISCRIMINATOR = {"use": "dann", "hidden": 500}
+DAN = {"use": "mmd", "layers": ["features", "logits"], "strength": 5, "schedule": "dann"}
 TUNED: dict[str, dict[str, list[dict[str, Any]]]] = {
-    SOURCE: dict.fromkeys(("M→MM", "M→U", "U→M"), []),
+    SOURCE: {"M→MM": [], "M→U": [], "U→M": []},
     DANN: {
         "M→MM": [{**DISCRIMINATOR, "layer": "backbone", "layers": 1}],
         "M→U": [{**DISCRIMINATOR, "strength": 1}],
         "U→M": [{**DISCRIMINATOR, "strength": 2}],
     },
-    MMD: dict.fromkeys(
-        ("M→MM", "M→U", "U→M"),
-        [{"use": "mmd", "layers": ["features", "logits"], "strength": 5, "schedule": "dann"}],
-    ),
+    MMD: {pair: [DAN] for pair in ("M→MM", "M→U", "U→M")},
 }
 DEFAULTS: dict[str, list[dict[str, Any]]] = {
     "Deep CORAL": [{"use": "coral"}],
