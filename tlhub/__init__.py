@@ -1,8 +1,8 @@
 """tlhub: adapt pretrained models to your own data.
 
 `tlhub.adapt("manifest.yaml")` does what the command of that name does; `tlhub.load(folder)` loads what it left. What
-a plugin author needs is here too: `Adapter`, `Backbone`, `Dataset`, `Head`, `Task`, `Validator`, `Need` and `hookimpl`.
-Everything is imported when it is asked for, so that `import tlhub` is quick.
+a plugin author needs is here too: `Adapter`, `Backbone`, `Dataset`, `Head`, `Task`, `Validator`, `Store`, `Need` and
+`hookimpl`. Everything is imported when it is asked for, so that `import tlhub` is quick.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tlhub.errors import DataError as DataError, SettingError as SettingError, UserError as UserError
     from tlhub.head import Head as Head
     from tlhub.hookspecs import hookimpl as hookimpl
+    from tlhub.lineage import Origin as Origin
     from tlhub.step import Step as Step, View as View
+    from tlhub.store import Store as Store
     from tlhub.task import Task as Task
     from tlhub.validator import Validator as Validator
 
@@ -34,7 +36,9 @@ _WHERE = {
     "tlhub.errors": ["DataError", "SettingError", "UserError"],
     "tlhub.head": ["Head"],
     "tlhub.hookspecs": ["hookimpl"],
+    "tlhub.lineage": ["Origin"],
     "tlhub.step": ["Step", "View"],
+    "tlhub.store": ["Store"],
     "tlhub.task": ["Task"],
     "tlhub.validator": ["Validator"],
 }

@@ -126,7 +126,17 @@ def adapt(
         checkpoints.remove()
     record = artifact.read_record(folder)
     artifact.write_record(folder, {**record, "result": result.as_dict()})
+    _keep(folder, catalog, watch)
     return result
+
+
+def _keep(folder: Path, catalog: Catalog, watch: Watch) -> None:
+    """Give the finished run to every store; one that fails does no harm."""
+    for entry in catalog.entries("stores"):
+        try:
+            watch.note(catalog.create("stores", entry.name, {}).keep(folder))
+        except (UserError, OSError) as error:
+            watch.note(f"the run is whole, but `{entry.name}` could not keep it: {error}")
 
 
 def result_of(folder: Path, record: Mapping[str, Any]) -> Result:
@@ -198,15 +208,6 @@ def _load(manifest: Any, overrides: Sequence[str], catalog: Catalog) -> Manifest
     return manifests.load(manifest, overrides, catalog)
 
 
-def _name(manifest: Manifest) -> str:
-    """The run's name: as the manifest says, or its file's, or its folder's where the file is just `manifest.yaml`."""
-    if manifest.name:
-        return manifest.name
-    path = Path(manifest.file or "run")
-    stem = path.resolve().parent.name if path.stem == "manifest" and path.suffix else path.stem
-    return stem or "run"
-
-
 def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     """Where this run is written. Raises UserError where that would overwrite another."""
     if out is not None:
@@ -216,7 +217,7 @@ def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
         if filled and not any((out / name).exists() for name in ("checkpoints", artifact.RECORD)):
             raise UserError(f"{out} is no run of tlhub: there is nothing to resume", "is `--out` what it was then?")
         return out
-    first = Path("runs") / _name(manifest)
+    first = Path("runs") / manifest.title
     taken = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
     free = next(path for path in taken if not path.exists())
     there = [path for path in taken[: taken.index(free)] if path.is_dir()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from tlhub.component import Component
 
 if TYPE_CHECKING:
+    from tlhub.lineage import Origin
     from tlhub.model import Model
     from tlhub.run import Run
     from tlhub.step import Step, View
@@ -94,6 +96,10 @@ class Adapter(Component, nn.Module):
 
     def finish(self, run: Run) -> None:
         """Training ended: leave the model as it should be saved."""
+
+    def origins(self) -> Sequence[Origin]:
+        """The models it learned from, such as teachers, pinned; asked for when training has ended."""
+        return ()
 
     def export(self, run: Run, folder: Path) -> str | None:
         """Write the model to `folder` in a form of this adapter's own and name the form; None where the backbone may.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -17,9 +18,11 @@ from torch import Tensor
 from tlhub.catalog import Catalog, Kind
 from tlhub.checkpoint import sha256, sync, write_atomically
 from tlhub.errors import ArtifactError
+from tlhub.lineage import Origin
 from tlhub.measure import to_device
 from tlhub.model import Model, memory_order
 from tlhub.ragged import padded
+from tlhub.store import locate
 from tlhub.task import Task
 
 if TYPE_CHECKING:
@@ -67,17 +70,17 @@ def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     partial.rmdir()
     record = {
         "format": FORMAT,
+        "name": run.manifest.title,
         "form": form,
         "exporter": None if exporter is None else exporter.spec,
         "modality": model.backbone.modality,
-        "backbone": (
-            {"use": model.backbone.name, **model.backbone.rebuild()} if exporter is None else model.backbone.spec
-        ),
+        "backbone": {"use": model.backbone.name, **model.backbone.rebuild()} if exporter is None else run.named.spec,
         "neck": model.neck.spec,
         "head": model.head.spec,
         "task": run.task.spec,
         "classes": None if run.classes is None else list(run.classes),
         "composed": run.facts(),
+        "lineage": [origin.as_dict() for origin in run.origins()],
         "manifest": run.manifest.as_dict(),
         "data": {domain.key: fingerprint(domain) for domain in [*run.domains, *run.held_out]},
         "versions": versions(run.catalog),
@@ -85,6 +88,11 @@ def _save(run: Run, folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
         "files": {name: sha256(folder / name) for name in names},
     }
     write_record(folder, record)
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """What identifies a model: `sha256:` and the digest of its files' names and contents."""
+    return "sha256:" + hashlib.sha256(json.dumps(record["files"], sort_keys=True).encode()).hexdigest()
 
 
 def fingerprint(domain: Any) -> dict[str, Any]:
@@ -156,6 +164,11 @@ class Adapted:
         self.folder, self.record, self.model, self.task, self.device = folder, record, model, task, device
         self.classes: tuple[str, ...] | None = None if record["classes"] is None else tuple(record["classes"])
 
+    def origin(self, role: str) -> Origin:
+        """This model as what another one is made from."""
+        lineage = tuple(Origin.from_dict(each) for each in self.record["lineage"])
+        return Origin(role, self.record["name"], digest(self.record), lineage)
+
     @cached_property
     def _preprocess(self) -> Any:
         return self.model.backbone.preprocess(train=False)
@@ -188,22 +201,22 @@ class Adapted:
         return read_file(Path(raw)) if self.record["modality"] == "image" and isinstance(raw, str | Path) else raw
 
 
-def load(folder: str | Path, device: str | None = None, catalog: Catalog | None = None) -> Adapted:
-    """Load the adapted model in a folder.
+def load(place: str | Path, device: str | None = None, catalog: Catalog | None = None) -> Adapted:
+    """Load an adapted model: a folder, or the name by which an installed store knows it, such as `hub:owner/name`.
 
-    Raises ArtifactError where the folder holds none, or a file of it is not as it was written.
+    Raises ArtifactError where there is none, or a file of it is not as it was written.
     """
     from tlhub.run import pick_device
 
-    folder = Path(folder)
-    record = verify(folder)
     catalog = catalog or Catalog.installed()
+    folder = locate(place, catalog)
+    record = verify(folder)
 
     def made(role: str, kind: Kind) -> Any:
         settings = dict(record[role])
         return catalog.create(kind, settings.pop("use"), settings)
 
-    model = Model(made("backbone", "backbones"), made("neck", "heads"), made("head", "heads"))
+    model = Model(made("backbone", "backbones").resolved(), made("neck", "heads"), made("head", "heads"))
     if record.get("exporter"):
         made("exporter", "adapters").load_exported(model, folder)
     elif record["form"] == "tlhub":

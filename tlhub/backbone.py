@@ -14,6 +14,7 @@ from tlhub.errors import UserError
 from tlhub.ragged import Ragged
 
 if TYPE_CHECKING:
+    from tlhub.lineage import Origin
     from tlhub.model import Model
     from tlhub.task import Task
 
@@ -44,6 +45,7 @@ class Backbone(Component, nn.Module):
     `pretrained=False`-like settings; `rebuild` says which, so that loading a saved model fetches no weights twice.
 
     Class attributes:
+        modality: what it reads, `image`, `text` or `vector`; empty where that is known once it is `resolved`.
         ragged: whether examples differ in length. Then `preprocess` gives whole numbers `[tokens, fields]`, and a batch
             is what `Ragged.batch` makes of them; examples of like length meet in a batch. Otherwise examples are
             tensors of one shape, and a batch is them stacked.
@@ -73,18 +75,40 @@ class Backbone(Component, nn.Module):
         """A batch from examples."""
         return Ragged.of(examples).batch(torch.arange(len(examples))) if cls.ragged else torch.stack(list(examples))
 
-    def pooled(self, output: Tensor) -> Tensor:
-        """`[rows, channels]` of what one of the network's modules gave.
+    def activation(self, output: Any) -> Tensor:
+        """The tensor in what one of the network's modules gave; override it where modules give more than a tensor.
 
-        Maps `[rows, channels, height, width]` and sequences `[rows, tokens, channels]` are averaged; override it where
-        the network orders dimensions otherwise. Raises UserError for any other shape.
+        Raises UserError where there is none.
+        """
+        if not isinstance(output, Tensor):
+            raise UserError(f"it gives a {type(output).__name__}, not a tensor", "name a module inside it")
+        return output
+
+    def pooled(self, output: Tensor, inputs: Any = None) -> Tensor:
+        """`[rows, channels]` of a module's `activation`.
+
+        Maps `[rows, channels, height, width]` and sequences `[rows, tokens, channels]` are averaged, without the
+        padding of ragged `inputs`; override it where the network orders dimensions otherwise. Raises UserError for any
+        other shape.
         """
         if output.ndim not in (2, 3, 4):
             raise UserError(
                 f"it gives {output.ndim} dimensions {list(output.shape)}",
                 "expected are [rows, channels], [rows, tokens, channels] or [rows, channels, height, width]",
             )
+        if output.ndim == 3 and self.ragged and inputs is not None and output.shape[:2] == inputs["tokens"].shape[:2]:
+            lengths = inputs["lengths"].to(output.device, non_blocking=True)[:, None]
+            there = torch.arange(output.shape[1], device=output.device) < lengths
+            return (output * there[..., None]).sum(1) / lengths
         return output if output.ndim == 2 else output.mean(1 if output.ndim == 3 else (2, 3))
+
+    def resolved(self) -> Backbone:
+        """The network to train: this one, unless it only says where another is found."""
+        return self
+
+    def origins(self) -> Sequence[Origin]:
+        """The pretrained models it began with, pinned."""
+        return ()
 
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that build this architecture again without its pretrained weights."""

@@ -153,6 +153,8 @@ def _mismatches(manifest: Manifest, catalog: Catalog, made: Mapping[str, Sequenc
     """Data sets and adapters that are not for what the backbone reads."""
     for backbone in made["backbone"]:
         reads = backbone.component.modality
+        if not reads:  # known once the run is put together
+            continue
         for each in [*made["source"], *made["target"], *made["evaluate"]]:
             place = manifest.tree.place((*each.location, "use"))
             try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tlhub.backbone import Backbone
     from tlhub.data import Dataset
     from tlhub.head import Head
+    from tlhub.store import Store
     from tlhub.task import Task
     from tlhub.validator import Validator
 
@@ -248,4 +249,36 @@ def tlhub_validators() -> list[type[Validator]]:  # type: ignore[empty-body]
         @hookimpl
         def tlhub_validators():
             return [SourceScore]
+    """
+
+
+@hookspec
+def tlhub_stores() -> list[type[Store]]:  # type: ignore[empty-body]
+    """Places that keep adapted models, and find them again by name.
+
+    A complete plugin module:
+
+        import shutil
+        from pathlib import Path
+        from tlhub.hookspecs import hookimpl
+        from tlhub.store import Store
+
+        ROOT = Path.home() / "models"
+
+        class Shelf(Store):
+            '''A folder of models, each found again as `shelf:name`.'''
+
+            name = "shelf"
+            places = "a model on the shelf, `shelf:name`"
+
+            def keep(self, folder):
+                shutil.copytree(folder, ROOT / folder.name, dirs_exist_ok=True)
+                return f"kept as shelf:{folder.name}"
+
+            def locate(self, place):
+                return ROOT / place.removeprefix("shelf:") if place.startswith("shelf:") else None
+
+        @hookimpl
+        def tlhub_stores():
+            return [Shelf]
     """

@@ -109,6 +109,15 @@ class Manifest(BaseModel):
         return self._origin.file
 
     @property
+    def title(self) -> str:
+        """The run's name: as written, or its file's, or its folder's where the file is just `manifest.yaml`."""
+        if self.name:
+            return self.name
+        path = Path(self.file or "run")
+        stem = path.resolve().parent.name if path.stem == "manifest" and path.suffix else path.stem
+        return stem or "run"
+
+    @property
     def tree(self) -> Node:
         """What was read, with the position of every key and value."""
         return self._origin.tree

@@ -17,6 +17,10 @@ from tlhub.errors import UserError
 from tlhub.head import Head
 
 
+MAP = "map of "
+"""Before a module's name: its output as it is, not pooled."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A batch as the model saw it.
@@ -24,12 +28,16 @@ class Seen:
     Attributes:
         features: `[rows, width]`, what the head read; where it answers every word, their mean over an example's words.
         logits: `[rows, outputs]`, or `[rows, words, outputs]`, zeros where an example has no more words.
-        layers: `[rows, width]` of `backbone` and all tapped modules.
+        layers: `[rows, width]` of `backbone` and all tapped modules; `MAP` and a name for what is not pooled.
     """
 
     features: Tensor
     logits: Tensor
     layers: Mapping[str, Tensor]
+
+    def map(self, name: str) -> Tensor:
+        """What a module gave that was tapped with `pooled=False`."""
+        return self.layers[f"{MAP}{name}"]
 
 
 class Model(nn.Module):
@@ -53,21 +61,20 @@ class Model(nn.Module):
         """
         layers: dict[str, Tensor] = {}
         hooks = [
-            self.backbone.get_submodule(name).register_forward_hook(_keep(layers, name, self.backbone))
-            for name in self.taps
+            self.backbone.get_submodule(tap.removeprefix(MAP)).register_forward_hook(self._keep(layers, tap, inputs))
+            for tap in self.taps
         ]
         try:
             out = self.backbone(inputs)
         finally:
             for hook in hooks:
                 hook.remove()
-        for name in self.taps:
-            if name not in layers:
-                raise _untappable(name, "it does not run when features are computed", "name one that does")
-            if len(layers[name]) != len(out):
-                raise _untappable(
-                    name, f"it gives {len(layers[name])} rows for {len(out)} examples", "name a module around it"
-                )
+        for tap in self.taps:
+            if tap not in layers:
+                raise _untappable(tap, "it does not run when features are computed", "name one that does")
+            if len(layers[tap]) != len(out):
+                reason = f"it gives {len(layers[tap])} rows for {len(out)} examples"
+                raise _untappable(tap, reason, "name a module around it")
         return self.see_features(out, layers)
 
     def see_features(self, features: Tensor, layers: Mapping[str, Tensor] | None = None) -> Seen:
@@ -81,22 +88,23 @@ class Model(nn.Module):
             logits = logits * words
         return Seen(inner, logits, {"backbone": features, **(layers or {})})
 
-    def tap(self, layer: str) -> None:
+    def tap(self, layer: str, pooled: bool = True) -> None:
         """Let adapters see a module of the backbone as `view.layer(name)`, as they always see `features` and `logits`.
 
-        A module's output is averaged over all but its batch and channel dimensions, as `Backbone.pooled` says. Raises
-        UserError where there is no such module.
+        A module's output is averaged over all but its batch and channel dimensions, as `Backbone.pooled` says. Where
+        `pooled` is false it is seen as it is, by `view.map(name)`. Raises UserError where there is no such module.
         """
-        if layer in ("backbone", "features", "logits") or layer in self.taps:
+        always = ("features", "logits", "backbone") if pooled else ()
+        if layer in always:
             return
         names = [name for name, _ in self.backbone.named_modules() if name]
         if layer not in names:
             top = ", ".join(name for name in names if name.count(".") <= 1)
-            raise UserError(
-                f"the backbone `{self.backbone.name}` has no layer `{layer}`",
-                f"there are `features`, `logits`, `backbone`, and modules such as {top[:300]}",
-            )
-        self.taps.append(layer)
+            known = ", ".join([*(f"`{name}`" for name in always), f"modules such as {top[:300]}"])
+            raise UserError(f"the backbone `{self.backbone.name}` has no layer `{layer}`", f"there are {known}")
+        tap = layer if pooled else f"{MAP}{layer}"
+        if tap not in self.taps:
+            self.taps.append(tap)
 
     def train(self, mode: bool = True) -> Model:
         """Like nn.Module's, but what is frozen stays in evaluation mode, so that no running statistic of it moves."""
@@ -105,6 +113,18 @@ class Model(nn.Module):
             for module in _frozen(self):
                 module.eval()
         return self
+
+    def _keep(self, layers: dict[str, Tensor], tap: str, inputs: Any) -> Callable[[nn.Module, Any, Any], None]:
+        """A hook that puts what a module gives into `layers`."""
+
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            try:
+                activation = self.backbone.activation(output)
+                layers[tap] = activation if tap.startswith(MAP) else self.backbone.pooled(activation, inputs)
+            except UserError as error:
+                raise _untappable(tap, error.message, error.hint) from error
+
+        return hook
 
     @property
     def backbone_learns(self) -> bool:
@@ -127,20 +147,8 @@ def _frozen(module: nn.Module) -> Iterable[nn.Module]:
         yield from _frozen(child)
 
 
-def _keep(layers: dict[str, Tensor], name: str, backbone: Backbone) -> Callable[[nn.Module, Any, Any], None]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not isinstance(output, Tensor):
-            raise _untappable(name, f"it gives a {type(output).__name__}, not a tensor", "name a module inside it")
-        try:
-            layers[name] = backbone.pooled(output)
-        except UserError as error:
-            raise _untappable(name, error.message, error.hint) from error
-
-    return hook
-
-
-def _untappable(layer: str, reason: str, hint: str | None) -> UserError:
-    return UserError(f"the backbone's layer `{layer}` cannot be looked at: {reason}", hint)
+def _untappable(tap: str, reason: str, hint: str | None) -> UserError:
+    return UserError(f"the backbone's layer `{tap.removeprefix(MAP)}` cannot be looked at: {reason}", hint)
 
 
 class SeparateBatchNorm(TorchFunctionMode):

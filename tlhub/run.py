@@ -24,6 +24,7 @@ from tlhub.validator import Outputs, Validator
 
 if TYPE_CHECKING:
     from tlhub.catalog import Catalog, Kind
+    from tlhub.lineage import Origin
     from tlhub.manifest import Manifest
     from tlhub.parts import DomainPart, Part
 
@@ -122,6 +123,29 @@ def with_targets(domain: Domain, task: Task) -> Domain:
     return replace(domain, labels=labels, classes=classes)
 
 
+def check_modality(manifest: Manifest, catalog: Catalog, backbone: Backbone) -> None:
+    """Raise UserError where a data set or an adapter is not for what a backbone reads.
+
+    The manifest's check says so before, where the class of the backbone tells what it reads.
+    """
+    for role in ("source", "target", "evaluate"):
+        for key, part in parts(manifest, role):
+            gives = catalog.create("datasets", part.use, part.settings).modality
+            if gives != backbone.modality:
+                raise UserError(
+                    f"`{key}` gives {gives}, but the backbone is a `{backbone.name}`, which reads {backbone.modality}",
+                    f"name a data set of {backbone.modality}, or another backbone",
+                )
+    for adapter in manifest.adapters:
+        fits = catalog.find("adapters", adapter.use).cls.modalities
+        if fits is not None and backbone.modality not in fits:
+            raise UserError(
+                f"`{adapter.use}` is for {' and '.join(sorted(fits))}, "
+                f"but the backbone is a `{backbone.name}`, which reads {backbone.modality}",
+                "remove it, or name another backbone",
+            )
+
+
 def _check_size(domain: Domain, batch: int, held_out: int = 0) -> None:
     """Raise a DataError where a domain cannot fill a batch."""
     if len(domain) < batch:
@@ -139,6 +163,7 @@ class Run:
         manifest: what was asked for; `train` holds the settings of training.
         sources, targets: the domains training sees; `held_out` are the parts of the sources kept for `select`.
         classes: the class names, or None where the task has none.
+        named: the backbone that the manifest names; it may only say where the model's own is found.
         model: backbone, neck and head; adapters may replace the neck and the head.
         lr_scales: by parameter, a factor for its learning rate that an adapter asks for in `prepare`.
         undecayed: parameters that an adapter asks in `prepare` not to be decayed, since it pulls them elsewhere.
@@ -168,7 +193,8 @@ class Run:
             for kept, held in split:
                 _check_size(kept, self.train.batch, len(held))
         self.task = data.task
-        self.model = self._model()
+        self.named = self._backbone()
+        self.model = self._model(self.named.resolved())
         stages = self.model.backbone.stages()
         parameters = dict(self.model.backbone.named_parameters())
         self.stages: list[list[nn.Parameter]] = [[parameters[name] for name in stage] for stage in stages]
@@ -246,6 +272,10 @@ class Run:
             found[domain.key] = [domain.examples.fingerprint, rows, *(self.classes or ())]
         return found
 
+    def origins(self) -> list[Origin]:
+        """The models that this one was made from."""
+        return [*self.named.origins(), *(origin for adapter in self.adapters for origin in adapter.origins())]
+
     def facts(self) -> dict[str, Any]:
         """What was composed, for people and for the record."""
         parameters = list(self.model.parameters())
@@ -261,7 +291,7 @@ class Run:
             "steps": self.steps,
         }
 
-    def _model(self) -> Model:
+    def _backbone(self) -> Backbone:
         use, settings = self.manifest.backbone.use, self.manifest.backbone.settings
         if self.task.per_word:
             for_words = self.catalog.find("backbones", use).cls.word_settings
@@ -274,6 +304,11 @@ class Run:
             settings = {**settings, **for_words}
         seed_all(self.seed, "backbone")
         backbone: Backbone = self.catalog.create("backbones", use, settings)
+        return backbone
+
+    def _model(self, backbone: Backbone) -> Model:
+        if not self.named.modality:
+            check_modality(self.manifest, self.catalog, backbone)
         seed_all(self.seed, "head")
         return Model(backbone, Identity(backbone.width), self.task.head(backbone.width, self.classes))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tlhub.data import NO_LABEL
+from tlhub.model import MAP
 from tlhub.ragged import padded
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class View:
         if name == "logits":
             return self.logits
         return self.tapped(name)
+
+    def map(self, name: str) -> Tensor:
+        """`[rows, ...]`: what a module of the backbone gave, tapped in `prepare` with `pooled=False`."""
+        return self.tapped(f"{MAP}{name}")
 
 
 @dataclass(frozen=True)
@@ -105,5 +110,5 @@ def _join(views: Sequence[View]) -> View:
         labels=padded([label for label in labels if label is not None], NO_LABEL) if None not in labels else None,
         features=torch.cat([view.features for view in views]),
         logits=torch.cat([view.logits for view in views]),
-        tapped=lambda name: torch.cat([view.layer(name) for view in views]),
+        tapped=lambda name: torch.cat([view.tapped(name) for view in views]),
     )

@@ -120,7 +120,10 @@ class _Trainer:
         self.adapters = nn.ModuleList(run.adapters)
         self.superset: list[nn.Parameter]
         self.optimizer: torch.optim.Optimizer
-        self.loader, self.see = self._loader()  # before adapters freeze for a while what learns later
+        self.loader: Loader
+        self.see: Callable[[Any], Seen]
+        if self.epochs:
+            self.loader, self.see = self._loader()  # before adapters freeze for a while what learns later
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor]
         self.best_score: float
@@ -162,7 +165,7 @@ class _Trainer:
     def _begin_round(self) -> None:
         """Let the adapters set up the round's learner, and make an optimizer of what learns then."""
         run = self.run
-        if list(self.loader.domains) != self._domains():  # pretraining has its own, all rounds have the same
+        if self.epochs and list(self.loader.domains) != self._domains():  # pretraining has its own, rounds the same
             self.loader, self.see = self._loader()
         if run.round >= 0:
             self._speak("start_round")
@@ -175,6 +178,9 @@ class _Trainer:
 
     def _train_round(self, caught: Callable[[], int | None]) -> None:
         run = self.run
+        if not self.epochs:  # an adapter's own learner does the work, in `end_round`
+            self._leave_if(caught())
+            return
         parts = run.train.accumulate
         batches = self.loader.batches(run.step * parts)
         while run.epoch < self.epochs and not self._waited_enough():

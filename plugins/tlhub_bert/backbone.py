@@ -88,7 +88,6 @@ class BertBackbone(Backbone):
         self.pooling, self.max_length = pooling, max_length
         self._check_length()
         takes = inspect.signature(self.net.base_model.forward).parameters
-        self._real: Tensor | None = None  # where the last batch was not padded
         self._typed = "token_type_ids" in takes and getattr(found, "type_vocab_size", 0) > 1
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -97,7 +96,6 @@ class BertBackbone(Backbone):
         A word without a token, because it was cut off or is nothing but control characters, has zeros too.
         """
         read, real = self._read(inputs)
-        self._real = real
         output = self.net(**read)
         features: Tensor
         if self.pooling == "pooler":
@@ -112,11 +110,9 @@ class BertBackbone(Backbone):
             features = (output.last_hidden_state * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         return features
 
-    def pooled(self, output: Tensor) -> Tensor:
-        """The mean over a text's tokens, without padding, of a layer's `[rows, tokens, channels]`."""
-        if output.ndim == 3 and self._real is not None and output.shape[:2] == self._real.shape:
-            return (output * self._real[..., None]).sum(1) / self._real.sum(1, keepdim=True)
-        return super().pooled(output)
+    def activation(self, output: Any) -> Tensor:
+        """Also of a tuple, as some of transformers' layers give, which begins with the hidden state."""
+        return super().activation(output[0] if isinstance(output, tuple) and output else output)
 
     def hidden(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """`[rows, tokens, width]`: the last layer, whatever the pooling."""

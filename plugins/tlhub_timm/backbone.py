@@ -113,11 +113,11 @@ class TimmBackbone(Backbone):
             augment=self.augment if train else "none",
         )
 
-    def pooled(self, output: Tensor) -> Tensor:
+    def pooled(self, output: Tensor, inputs: Any = None) -> Tensor:
         """Also of maps `[rows, height, width, channels]`, where the network passes those on, as Swin does."""
         if output.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             return output.mean((1, 2))
-        return super().pooled(output)
+        return super().pooled(output, inputs)
 
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that name everything the weights or the Hub had a say in, so that nothing is fetched."""
