@@ -107,10 +107,12 @@ def _loss_without(run: Run, model: Model, layer: str, channel: int, batches: Seq
     return loss
 
 
-def without(backbone: Backbone, output: Tensor, channel: int) -> Tensor:
+def without(backbone: Backbone, output: Any, channel: int) -> Any:
     """What a layer gave, with a channel set to zero."""
+    activation = backbone.activation(output)
     # Which dimension holds channels is only known to `pooled`: what a pooled channel depends on is that channel.
     with torch.inference_mode(False), torch.enable_grad():
-        probe = torch.zeros(1, *output.shape[1:], device=output.device, requires_grad=True)
+        probe = torch.zeros(1, *activation.shape[1:], device=activation.device, requires_grad=True)
         (reach,) = torch.autograd.grad(backbone.pooled(probe)[:, channel].sum(), probe)
-    return output.masked_fill(reach != 0, 0)
+    cut = activation.masked_fill(reach != 0, 0)
+    return (cut, *output[1:]) if isinstance(output, tuple) else cut

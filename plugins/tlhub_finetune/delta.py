@@ -10,15 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from tlhub.adapter import Adapter
-from tlhub.backbone import Backbone
 from tlhub.errors import UserError
-from tlhub.model import memory_order
+from tlhub.model import Model, memory_order
 from tlhub.run import Run
-from tlhub.step import Step, View
+from tlhub.step import Step
 from tlhub.train import half_precision
 from tlhub_finetune.attention import channel_weights
-from tlhub_finetune.maps import keep, largest_modules, without_padding
-from tlhub_finetune.pretrained import never_pretrained
+from tlhub_finetune.pretrained import largest_modules, never_pretrained
 
 
 def weighed(squares: Tensor, weights: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class Delta(Adapter):
     )
     needs_inputs = True
     additive = True
-    reference: Backbone
+    reference: Model
 
     def __init__(
         self,
@@ -76,35 +74,25 @@ class Delta(Adapter):
         self.names = self.layers or largest_modules(backbone, run.stages)
         if not self.names:
             raise UserError(f"`delta` has nothing to keep: `{backbone.name}` learns nothing", "remove `delta`")
-        for name in self.names:
-            if name in ("backbone", "features", "logits"):
-                raise UserError(f"`delta` keeps maps inside the backbone, not `{name}`", "name modules of the backbone")
-            model.tap(name)
-        example = backbone.preprocess(train=False)(run.domains[0].raw(0))
+        self.reference = copy.deepcopy(model).requires_grad_(False).eval()  # what is frozen stays so
+        self.reference.taps = []
+        for each in (model, self.reference):
+            for name in self.names:
+                each.tap(name, pooled=False)
+        example = backbone.collate([backbone.preprocess(train=False)(run.domains[0].raw(0))])
         with torch.inference_mode():
-            seen = model.eval().see(backbone.collate([example]))
+            seen = self.reference.see(example)
         for number, name in enumerate(self.names):
-            self.register_buffer(f"weights_{number}", torch.ones(seen.layers[name].shape[1]))
-        self.reference = copy.deepcopy(backbone).requires_grad_(False).eval()
+            width = backbone.pooled(seen.map(name)).shape[1]
+            self.register_buffer(f"weights_{number}", torch.ones(width))
         self.reference.to(memory_format=memory_order(run.device))  # as the model's, or rounding differs
-        self.expected: dict[str, Tensor] = {}
-        self.passed: dict[str, Tensor] = {}
-        self.maps: dict[str, Tensor] = {}
-        keep(self.reference, self.names, self.expected)
-        self.release = keep(backbone, self.names, self.passed)
         self.bf16 = half_precision(run)
         run.undecayed.update(p for p in backbone.parameters() if p not in never_pretrained(backbone))
-
-    def train(self, mode: bool = True) -> Delta:
-        """Like nn.Module's, but the pretrained network stays in evaluation mode."""
-        super().train(mode)
-        self.reference.eval()
-        return self
 
     def start_round(self, run: Run) -> None:
         if run.round > 0:
             return
-        self.reference.load_state_dict(run.model.backbone.state_dict())
+        self.reference.backbone.load_state_dict(run.model.backbone.state_dict())
         if self.attention:
             model = copy.deepcopy(run.model).eval()
             model.taps = []
@@ -113,23 +101,13 @@ class Delta(Adapter):
             for number, weights in enumerate(found):
                 self.get_buffer(f"weights_{number}").copy_(weights)
 
-    def weights(self, view: View) -> None:
-        self.maps = dict(self.passed)  # of the joint pass: penalties of others may run the model again
-
     def penalty(self, step: Step) -> Tensor:
-        terms, first = [], 0
+        terms = []
         for view in step.views:
             with torch.no_grad(), torch.autocast(view.features.device.type, torch.bfloat16, self.bf16):
-                self.reference(view.inputs)
+                seen = self.reference.see(view.inputs)
             for number, name in enumerate(self.names):
-                apart = self.maps[name][first : first + len(view)].float() - self.expected[name].float()
-                squares = self.reference.pooled(without_padding(apart.square(), view.inputs))
-                terms.append(weighed(squares, self.get_buffer(f"weights_{number}")).sum())
-            first += len(view)
-        for kept in (self.maps, self.passed, self.expected):
-            kept.clear()
-        return self.strength * torch.stack(terms).sum() / first
-
-    def finish(self, run: Run) -> None:
-        for hook in self.release:
-            hook.remove()
+                squares = (view.map(name) - seen.map(name).float()).square()
+                apart = self.reference.backbone.pooled(squares, view.inputs)
+                terms.append(weighed(apart, self.get_buffer(f"weights_{number}")).sum())
+        return self.strength * torch.stack(terms).sum() / sum(map(len, step.views))
