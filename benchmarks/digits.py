@@ -21,7 +21,7 @@ DAN = {"use": "mmd", "layers": ["features", "logits"], "strength": 5, "schedule"
 TUNED: dict[str, dict[str, list[dict[str, Any]]]] = {
     SOURCE: {"M→MM": [], "M→U": [], "U→M": []},
     DANN: {
-        "M→MM": [{**DISCRIMINATOR, "layer": "backbone", "layers": 1}],
+        "M→MM": [{**DISCRIMINATOR, "layers": ["backbone"], "depth": 1}],
         "M→U": [{**DISCRIMINATOR, "strength": 1}],
         "U→M": [{**DISCRIMINATOR, "strength": 2}],
     },
@@ -43,7 +43,7 @@ METHODS = [*TUNED, *DEFAULTS]
 SHORT, LONG = "M→MM", "M→MM, 4000 steps"
 TASKS = ("M→U", "U→M", SHORT)
 TRAIN = {
-    SHORT: {"epochs": 3, "steps_per_epoch": 500, "lr": 0.1},
+    SHORT: {"epochs": 2, "steps_per_epoch": 500, "lr": 0.1},
     LONG: {"epochs": 8, "steps_per_epoch": 500, "lr": 0.1},
     "M→U": {"epochs": 2, "steps_per_epoch": 300, "lr": 0.03},
     "U→M": {"epochs": 3, "steps_per_epoch": 500, "lr": 0.03},

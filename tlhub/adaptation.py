@@ -24,6 +24,7 @@ from tlhub.home import home
 from tlhub.loader import workers
 from tlhub.manifest import Manifest
 from tlhub.measure import Comparison, Score, compare, interval, outputs, side_by_side
+from tlhub.oracle import Oracle, oracle as best_epoch
 from tlhub.randomness import preserved
 from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only, with_targets
 from tlhub.train import check, train
@@ -33,12 +34,29 @@ from tlhub.watch import Watch
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the result's table: a model on a labelled data set."""
+    """One line of the result's table: a model on a labelled data set.
+
+    Attributes:
+        confusion: of the adapted model, how many examples of a class (row) got which answer (column), where the task
+            has such a matrix.
+    """
 
     model: str
     domain: str
     score: Score
     metrics: Mapping[str, float]
+    confusion: Sequence[Sequence[int]] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        confusion = {} if self.confusion is None else {"confusion": self.confusion}
+        return {
+            "model": self.model,
+            "domain": self.domain,
+            **self.score.as_dict(),
+            "metrics": dict(self.metrics),
+            **confusion,
+        }
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class Result:
         rows: source-only baseline and adapted model on every `evaluate` part; empty without one.
         comparison: adapted against baseline on the same examples, where there is a baseline.
         sentence: the outcome in plain words.
+        oracle: the epoch that the labels under `evaluate` would have chosen, where that was asked for.
     """
 
     folder: Path
@@ -58,17 +77,16 @@ class Result:
     rows: Sequence[Row]
     comparison: Comparison | None
     sentence: str
+    oracle: Oracle | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
             "metric": self.metric,
-            "rows": [
-                {"model": r.model, "domain": r.domain, **r.score.as_dict(), "metrics": dict(r.metrics)}
-                for r in self.rows
-            ],
+            "rows": [row.as_dict() for row in self.rows],
             "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "sentence": self.sentence,
+            "oracle": None if self.oracle is None else self.oracle.as_dict(),
         }
 
 
@@ -80,6 +98,8 @@ def adapt(
     resume: bool = False,
     device: str | None = None,
     baseline: bool = True,
+    oracle: bool = False,
+    keep: bool = True,
     watch: Watch | None = None,
     catalog: Catalog | None = None,
 ) -> Result:
@@ -92,6 +112,9 @@ def adapt(
         resume: continue an interrupted training from its newest checkpoint.
         device: such as `cuda:1`; by default the best there is.
         baseline: also train the same manifest without the target, or take it from the store, to compare with.
+        oracle: also tell which epoch the labels under `evaluate` would have chosen, which nobody can select; the model
+            of every epoch is kept on disk until then.
+        keep: give the finished run to the installed stores.
         watch: hears of the progress.
 
     Raises UserError for whatever the caller can mend, before training where it can be known.
@@ -116,17 +139,19 @@ def adapt(
         folder = _claimed(folder, loaded, anew=out is None and not resume)
         base = _baseline_folder(run, data, folder, watch) if baseline else None
         checkpoints = Checkpoints(folder / "checkpoints")
-        history = train(run, checkpoints, watch, "adapting" if base else "training")
+        epochs = checkpoints.folder / "epochs" if oracle else None
+        history = train(run, checkpoints, watch, "adapting" if base else "training", epochs)
         artifact.save(run, folder, history)
         try:
-            result = _measure(run, folder, base, watch)
+            result = _measure(run, folder, base, epochs, watch)
         except UserError as error:
             error.hint = f"{error.hint or ''}\nthe model is saved: mend this, then `tlhub evaluate {folder}`".strip()
             raise
         checkpoints.remove()
     record = artifact.read_record(folder)
     artifact.write_record(folder, {**record, "result": result.as_dict()})
-    _keep(folder, catalog, watch)
+    if keep:
+        _keep(folder, catalog, watch)
     return result
 
 
@@ -148,11 +173,13 @@ def result_of(folder: Path, record: Mapping[str, Any]) -> Result:
             row["domain"],
             Score(row["value"], row["low"], row["high"], row["examples"]),
             row["metrics"],
+            row.get("confusion"),
         )
         for row in told["rows"]
     ]
     comparison = None if told["comparison"] is None else Comparison(**told["comparison"])
-    return Result(folder, told["metric"], rows, comparison, told["sentence"])
+    oracle = None if told["oracle"] is None else Oracle(**told["oracle"])
+    return Result(folder, told["metric"], rows, comparison, told["sentence"], oracle)
 
 
 def evaluate(
@@ -303,7 +330,7 @@ def _key(run: Run) -> str:
     return digest.hexdigest()[:24]
 
 
-def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
+def _measure(run: Run, folder: Path, base: Path | None, epochs: Path | None, watch: Watch) -> Result:
     """Open the labelled target data, now that training is over, and score baseline and adapted model on it."""
     metric = run.task.metric
     if not run.manifest.evaluate:
@@ -324,13 +351,14 @@ def _measure(run: Run, folder: Path, base: Path | None, watch: Watch) -> Result:
     for name, adapted in models:
         seen.append([outputs(adapted.model, domain, run.device, run.workers) for domain in domains])
         rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen[-1], strict=True)]
+    best = None if epochs is None else best_epoch(run, epochs, domains)
     if base is None:
-        return Result(folder, metric, rows, None, "There is no baseline to compare with.")
+        return Result(folder, metric, rows, None, "There is no baseline to compare with.", best)
     before, after = map(side_by_side, seen)
     assert before is not None
     assert after is not None
     comparison = compare(run.task, before, after)
-    return Result(folder, metric, rows, comparison, comparison.sentence(metric))
+    return Result(folder, metric, rows, comparison, comparison.sentence(metric), best)
 
 
 def _tell(domains: Sequence[Domain], watch: Watch) -> None:
@@ -344,7 +372,9 @@ def _row(task: Any, model: str, domain: str, seen: Outputs) -> Row:
     if seen.labels is None:
         raise DataError(f"`{domain}` has no labels")
     score = interval(task.score(seen.logits, seen.labels))
-    return Row(model, domain, score, task.metrics(seen.logits, seen.labels))
+    confusion = task.confusion(seen.logits, seen.labels) if model == "adapted" else None
+    counts = None if confusion is None else confusion.tolist()
+    return Row(model, domain, score, task.metrics(seen.logits, seen.labels), counts)
 
 
 class _deterministic:  # noqa: N801 - reads as a statement

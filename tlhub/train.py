@@ -8,23 +8,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from tlhub import oracle
 from tlhub.adapter import looks_at_target
 from tlhub.backbone import Preprocess
 from tlhub.checkpoint import Checkpoints, State
 from tlhub.data import NO_LABEL, Domain
 from tlhub.errors import DataError, TrainingError, UserError
 from tlhub.loader import Batch, Loader, fits, ordered, read_ahead, store
-from tlhub.measure import side_by_side, to_device
+from tlhub.measure import to_device
 from tlhub.model import Seen, batch_norms, normalisation
 from tlhub.ragged import Ragged, padded
 from tlhub.randomness import seed_all
 from tlhub.run import Run
+from tlhub.selection import Selection, check_validator
 from tlhub.step import Step, View, rows_of
 from tlhub.watch import Watch
 
@@ -58,6 +61,7 @@ def check(run: Run, watch: Watch) -> None:
     """
     make_optimizer(run)
     refuse_inexact(run)
+    check_validator(run)
     if run.model.taps:
         _try_layers(run)
     _note_idle(run, watch)
@@ -83,22 +87,26 @@ def _try_layers(run: Run) -> None:
 
 
 def _note_idle(run: Run, watch: Watch) -> None:
-    """Say so where domains are to be aligned, and nothing below the head can move."""
+    """Say so where adapters look at the target for the features' sake, and nothing below the head can move."""
     below = [*run.model.backbone.parameters(), *run.model.neck.parameters()]
-    aligning = [f"`{name}`" for name, adapter in run.penalised.items() if looks_at_target(adapter.needs)]
-    if aligning and not any(parameter.requires_grad for parameter in below):
+    looking = [f"`{name}`" for name, adapter in run.penalised.items() if looks_at_target(adapter.needs)]
+    if looking and not any(parameter.requires_grad for parameter in below):
         mend = "freeze less, or add `head_swap` with a `bottleneck`"
-        watch.note(f"no parameter below the head learns, so {', '.join(aligning)} can align nothing there: {mend}")
+        watch.note(f"no parameter below the head learns, so {', '.join(looking)} can change nothing there: {mend}")
 
 
-def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training") -> list[dict[str, Any]]:
+def train(
+    run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "training", epochs: Path | None = None
+) -> list[dict[str, Any]]:
     """Train `run` from its newest checkpoint, or from the start; returns the history, a row an epoch.
+
+    The model of every epoch of the last round is kept in the folder `epochs`, where one is named.
 
     Raises TrainingError where a loss term is not finite, and Interrupted after SIGINT or SIGTERM: the checkpoints
     then hold the state to continue from.
     """
     refuse_inexact(run)
-    trainer = _Trainer(run, checkpoints, watch)
+    trainer = _Trainer(run, checkpoints, watch, epochs)
     trainer.restore()
     with _signals() as caught:
         try:
@@ -111,8 +119,8 @@ def train(run: Run, checkpoints: Checkpoints, watch: Watch, title: str = "traini
 class _Trainer:
     """One training's optimizer, batches and records."""
 
-    def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch) -> None:
-        self.run, self.checkpoints, self.watch = run, checkpoints, watch
+    def __init__(self, run: Run, checkpoints: Checkpoints, watch: Watch, kept: Path | None) -> None:
+        self.run, self.checkpoints, self.watch, self.kept = run, checkpoints, watch, kept
         self.penalised = run.penalised
         self.pretraining = [adapter for adapter in run.adapters if adapter.pretrain_epochs]
         own = [adapter.name for adapter in self.pretraining if adapter.name not in self.penalised]
@@ -125,9 +133,7 @@ class _Trainer:
         if self.epochs:
             self.loader, self.see = self._loader()  # before adapters freeze for a while what learns later
         self.history: list[dict[str, Any]] = []
-        self.best: dict[str, Tensor]
-        self.best_score: float
-        self.waited: int
+        self.selection = Selection(run, watch)
         self.in_round = False
         self.sums = torch.zeros(len(self.terms), device=run.device)
         self.bad = torch.zeros((), device=run.device)
@@ -141,8 +147,8 @@ class _Trainer:
             if not self.in_round:
                 self._begin_round()
             self._train_round(caught)
-            if self.best:
-                run.model.load_state_dict(self.best)
+            if self.selection.best:
+                run.model.load_state_dict(self.selection.best)
             if run.round >= 0:
                 self._speak("end_round")
             run.round, run.epoch, run.step, self.began, self.in_round = run.round + 1, 0, 0, False, False
@@ -173,7 +179,7 @@ class _Trainer:
         self.adapters.to(run.device)
         self.superset = _learning(run)
         self.optimizer = make_optimizer(run)
-        self.best, self.best_score, self.waited = {}, -math.inf, 0
+        self.selection.begin()
         self.in_round = True
 
     def _train_round(self, caught: Callable[[], int | None]) -> None:
@@ -338,8 +344,10 @@ class _Trainer:
         row: dict[str, Any] = {"round": run.round, "epoch": run.epoch, "step": run.step, "loss": means}
         row["examples_per_second"] = round(steps * self._rows_per_step() / max(seconds, 1e-9), 1)
         if run.validator is not None and run.round >= 0:
-            row["selection"] = self._select()
+            row |= self.selection.consider()
         self.history.append(row)
+        if self.kept is not None and run.round == run.rounds - 1:
+            oracle.keep(run.model, self.kept, run.epoch)
         self.watch.epoch(row)
         run.epoch += 1
         self.began = False
@@ -347,26 +355,9 @@ class _Trainer:
         if overdue and not run.train.checkpoint_every:
             self._save()
 
-    def _select(self) -> float:
-        """Score the model by what training may see, and keep it if none was better.
-
-        Of equals the last is kept: a source that is soon learnt perfectly must not choose a model that has not adapted.
-        """
-        run = self.run
-        assert run.validator is not None
-        source = side_by_side([run.outputs(domain) for domain in run.held_out])
-        targets = run.targets if looks_at_target(run.validator.needs) else []
-        target = side_by_side([run.outputs(domain) for domain in targets])
-        score = run.validator.score(run.task, source, target)
-        self.waited = 0 if score > self.best_score else self.waited + 1
-        if score >= self.best_score:
-            self.best_score = score
-            self.best = {name: value.detach().clone() for name, value in run.model.state_dict().items()}
-        return score
-
     def _waited_enough(self) -> bool:
         patience = self.run.train.patience
-        return patience is not None and self.waited >= patience
+        return patience is not None and self.selection.waited >= patience
 
     def _show(self) -> None:
         if time.monotonic() - self.shown_at < SHOW_SECONDS:
@@ -436,7 +427,7 @@ class _Trainer:
         run = self.run
         tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
         tensors |= {f"adapters.{name}": value for name, value in self.adapters.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {f"best.{name}": value for name, value in self.selection.best.items()}
         tensors |= {"sums": self.sums}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
@@ -448,8 +439,7 @@ class _Trainer:
             "step": run.step,
             "began": self.began,
             "history": self.history,
-            "best_score": None if math.isinf(self.best_score) else self.best_score,
-            "waited": self.waited,
+            "selection": self.selection.facts(),
             "learning": [parameter.requires_grad for parameter in self.superset],
         }
         copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
@@ -474,11 +464,11 @@ class _Trainer:
             raise TrainingError(message, hint)
         run.round, run.epoch, run.step, self.began = (facts[key] for key in ("round", "epoch", "step", "began"))
         self._begin_round()  # builds what the state belongs to; all its values come from the checkpoint
-        self.history, self.waited = list(facts["history"]), facts["waited"]
-        self.best_score = -math.inf if facts["best_score"] is None else facts["best_score"]
+        self.history = list(facts["history"])
         run.model.load_state_dict(_under("model.", state.tensors))
         self.adapters.load_state_dict(_under("adapters.", state.tensors))
-        self.best = {name: value.to(run.device) for name, value in _under("best.", state.tensors).items()}
+        best = {name: value.to(run.device) for name, value in _under("best.", state.tensors).items()}
+        self.selection.restore(best, facts["selection"])
         self.sums.copy_(state.tensors["sums"])
         for parameter, learns in zip(self.superset, facts["learning"], strict=True):
             parameter.requires_grad_(learns)

@@ -11,6 +11,7 @@ import typer
 
 from tlhub import __version__
 from tlhub_cli.adapt import adapt
+from tlhub_cli.bench import bench
 from tlhub_cli.check import check
 from tlhub_cli.describe import describe
 from tlhub_cli.errors import command
@@ -18,7 +19,13 @@ from tlhub_cli.evaluate import evaluate
 from tlhub_cli.init import init
 from tlhub_cli.plugins import plugins
 from tlhub_cli.predict import predict
+from tlhub_cli.pull import pull
+from tlhub_cli.registry import registry
+from tlhub_cli.reproduce import reproduce
+from tlhub_cli.rank import rank
+from tlhub_cli.recommend import recommend
 from tlhub_cli.schema import schema
+from tlhub_cli.search import search
 from tlhub_cli.show import show
 
 app = typer.Typer(
@@ -29,13 +36,16 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, list[Callable[..., None]]] = {
-    "Adapt": [init, check, adapt],
+    "Choose": [rank, recommend],
+    "Adapt": [init, check, adapt, bench],
     "Use what an adaptation left": [show, predict, evaluate],
+    "Share": [search, pull, reproduce],
     "Find components": [plugins, describe, schema],
 }
 for panel, functions in _PANELS.items():
     for function in functions:
         app.command(function.__name__, rich_help_panel=panel)(command(function))
+app.add_typer(registry, name="registry", rich_help_panel="Share")
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,7 +11,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -19,15 +20,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
+from rich.tree import Tree
 
 from tlhub.diagnostics import escaped, render
 from tlhub.watch import Watch
 
 if TYPE_CHECKING:
     from tlhub.adaptation import Row
+    from tlhub.bench_table import Table as BenchTable
     from tlhub.catalog import Entry
     from tlhub.diagnostics import Problem
+    from tlhub.rank import Estimate, Ranking
+    from tlhub.recommend import Recommendation
     from tlhub.settings import Description
+    from tlhub_registry.fsck import Damage
+    from tlhub_registry.reproduce import Measured
 
 LINE_SECONDS = 10.0
 """How often training prints a line where there is no terminal to draw a bar on."""
@@ -173,6 +180,126 @@ def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
     _show(console, table)
 
 
+def bench(console: Console, table: BenchTable) -> None:
+    """Methods by tasks, what each gains over the first, and what looks wrong."""
+    with_mean = len(table.tasks) > 1
+    _grid(console, f"{table.metric}, per cent, last or selected epoch", table, table.scores, table.means, with_mean)
+    _grid(console, "the oracle's epoch (not selectable)", table, table.oracles, table.oracle_means, with_mean)
+    gains = _table("method", f"gain over {escaped(table.methods[0])}", "95 % interval", "p", "pairs")
+    for method, gain in table.gains.items():
+        if gain is None:
+            gains.add_row(escaped(method), "–", "–", "–", "0")
+            continue
+        known = gain.low is not None and gain.high is not None and gain.p is not None
+        interval = f"{gain.low:+.1f} to {gain.high:+.1f}" if known else "–"
+        gains.add_row(
+            escaped(method), f"{gain.difference:+.1f}", interval, f"{gain.p:.3f}" if known else "–", str(gain.pairs)
+        )
+    if table.gains:
+        console.print()
+        _show(console, gains)
+    for warning in table.warnings:
+        _note(console, warning)
+
+
+def _grid(
+    console: Console,
+    title: str,
+    table: BenchTable,
+    cells: Mapping[str, Mapping[str, object]],
+    means: Mapping[str, object],
+    with_mean: bool,
+) -> None:
+    console.print()
+    console.print(title)
+    drawn = _table("method", *map(escaped, table.tasks), *(["mean"] if with_mean else []))
+    for method in table.methods:
+        row = [*(cells[method][task] for task in table.tasks), *([means[method]] if with_mean else [])]
+        drawn.add_row(escaped(method), *("–" if value is None else str(value) for value in row))
+    _show(console, drawn)
+
+
+@contextmanager
+def counted(console: Console, total: int) -> Iterator[Callable[[str], None]]:
+    """A line for each of so many things as it is done, and a bar below them where there is a terminal."""
+    with Progress(
+        TextColumn("runs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task("", total=total)
+
+        def tell(text: str) -> None:
+            progress.advance(bar)
+            console.print(escaped(text))
+
+        yield tell
+
+
+def reproduction(console: Console, metric: str, measured: Sequence[Measured]) -> None:
+    """The scores of a run that was made again, beside those of then."""
+    if not measured:
+        return
+    table = _table("scored on", f"{metric} there", "95 % interval", "here", "")
+    for each in measured:
+        spread = f"{_percent(each.low)} – {_percent(each.high)}"
+        verdict = "within" if each.within else "outside"
+        table.add_row(*map(escaped, (each.domain, _percent(each.there), spread, _percent(each.here), verdict)))
+    console.print()
+    _show(console, table)
+
+
+def estimates(console: Console, found: Sequence[Estimate], examples: int) -> None:
+    """What every backbone will take to see all examples."""
+    table = _table("backbone", "parameters", "width", "seconds", "MB")
+    for each in found:
+        figures = f"{each.parameters:,}", f"{each.width:,}", f"{each.seconds:,.1f}", f"{each.bytes / 1e6:,.0f}"
+        table.add_row(escaped(each.backbone), *figures)
+    console.print(f"Estimated for {count(examples, 'example')}, features alone: weights and features are the memory.")
+    console.print()
+    _show(console, table)
+    console.print()
+    console.print(f"In all some {sum(each.seconds for each in found):,.0f} s, and then the scores.")
+
+
+def ranking(console: Console, found: Ranking) -> None:
+    """Backbones with their scores, the best first, and how the scores agree."""
+    names = list(found.rows[0].scores)
+    table = _table("backbone", *names, "parameters", "width", "seconds")
+    for row in found.rows:
+        scores = ["–" if row.scores[name] is None else f"{row.scores[name]:.4g}" for name in names]
+        table.add_row(
+            *map(escaped, (row.backbone, *scores)), f"{row.parameters:,}", f"{row.width:,}", f"{row.seconds:,.1f}"
+        )
+    console.print()
+    _show(console, table)
+    if found.agreement:
+        console.print()
+        console.print("How the scores agree on the order (Spearman's correlation, 1: on all of it):")
+        for (first, second), value in found.agreement.items():
+            console.print(f"  {escaped(first)}, {escaped(second)}: {value:+.2f}")
+    if found.notes:
+        console.print()
+        notes(found.notes)
+
+
+def recommendation(console: Console, found: Recommendation) -> None:
+    """The evidence, then every rule that holds with its proposal."""
+    console.print()
+    console.print("Evidence:")
+    for said in found.evidence.sentences():
+        console.print(f"  {escaped(said)}")
+    console.print()
+    if not found.proposals:
+        console.print("No rule holds for this evidence: train on the source, and measure.")
+    for each in found.proposals:
+        console.print(escaped(each.says))
+        console.print(Text(f"  {', '.join(each.adapters) or 'no adapter'}", "bold"))
+
+
 def outcome(console: Console, sentence: str, verdict: str | None) -> None:
     """The result in plain words."""
     console.print()
@@ -214,6 +341,76 @@ def _said(key: str, value: Any) -> str:
         parts = (f"{each['text']} ({each['type']} {_percent(each['probability'])})" for each in value)
         return ", ".join(parts) or "no entities"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def models(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    """Adapted models that were found."""
+    if not rows:
+        console.print("No adapted model was found.")
+        return
+    table = _table("model", "task", "made from", "data", "adapters", "score", "source-only", "downloads")
+    for row in rows:
+        table.add_row(*map(escaped, row))
+    _show(console, table)
+
+
+def entries(console: Console, found: Sequence[Mapping[str, Any]]) -> None:
+    """What the registry keeps."""
+    table = _table("entry", "tags", "added", "task", "adapters", "result", "size")
+    for each in found:
+        names = (", ".join(each[key]) for key in ("task", "adapter"))
+        row = (each["ref"], ", ".join(each["tags"]), each["created"][:10], *names, each["score"] or "")
+        table.add_row(*map(escaped, row), size(each["size"]))
+    _show(console, table)
+
+
+def lineage(console: Console, model: Mapping[str, Any]) -> None:
+    """A model as a tree, with what it was made from below it."""
+
+    def label(each: Mapping[str, Any]) -> Text:
+        entry = "" if each["entry"] in (None, each["name"]) else f", here {each['entry']}"
+        name = (escaped(each["name"]), "bold")
+        return Text.assemble(f"{each['role']}: ", name, (f" @ {each['revision'] or 'not pinned'}{entry}", "dim"))
+
+    def grow(tree: Tree, below: Sequence[Mapping[str, Any]]) -> Tree:
+        for each in below:
+            grow(tree.add(label(each)), each["lineage"])
+        return tree
+
+    console.print(grow(Tree(label(model)), model["lineage"]), soft_wrap=True)
+
+
+def damages(console: Console, found: Sequence[Damage]) -> None:
+    """Files that are not as they were written."""
+    if not found:
+        return
+    table = _table("entry", "file", "what", "mended from")
+    for each in found:
+        table.add_row(*map(escaped, (each.entry, each.file, each.what, each.mended or "not mended")))
+    _show(console, table)
+
+
+def orphans(console: Console, paths: Sequence[str]) -> None:
+    """Files that nothing needs."""
+    if not paths:
+        return
+    console.print(f"{count(len(paths), 'file')} that no model needs:")
+    for path in paths:
+        console.print(f"  {escaped(path)}", soft_wrap=True)
+
+
+def size(number: int) -> str:
+    """Bytes, such as `12.3 MB`."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if number >= 1000**power:
+            return f"{number / 1000**power:.1f} {unit}"
+    return count(number, "byte")
+
+
+def confirmed(question: str) -> bool:
+    """What the user answers; no answer is no."""
+    _OUT.print(escaped(question), "[y/N]", end=" ")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def files(console: Console, sizes: Mapping[str, int]) -> None:
@@ -293,10 +490,10 @@ def next_steps(console: Console, commands: Mapping[str, str]) -> None:
     _show(console, grid)
 
 
-def notes(texts: Sequence[str]) -> None:
+def notes(texts: Sequence[str], console: Console = _OUT) -> None:
     """What the user should know."""
     for text in texts:
-        _note(_OUT, text)
+        _note(console, text)
 
 
 def _note(console: Console, text: str) -> None:
