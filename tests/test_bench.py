@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 from tlhub.bench import Cell, Outcome, load, slug
 from tlhub.bench_table import table
 from tlhub.catalog import Catalog
@@ -63,6 +63,10 @@ def test_a_cell_is_the_base_with_the_task_and_the_method_over_it(file: Path, tmp
     assert [part.use for part in cell.manifest.source] == ["digits_photo"]
     assert [part.use for part in cell.manifest.adapters] == ["mmd"]
     assert cell.folder == tmp_path / "out/clean/mmd/seed-1"
+
+
+def test_the_example_is_a_bench() -> None:
+    assert len(load(ROOT / "examples/digits/bench.yaml", Catalog.installed())) == 24
 
 
 def test_everything_wrong_with_a_bench_is_told_before_anything_runs(file: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import statistics
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -21,7 +23,6 @@ from tlhub.diagnostics import Problem, in_order
 from tlhub.errors import ManifestError, UserError
 from tlhub.faults import STRICT, as_json, faults
 from tlhub.manifest import Manifest
-from tlhub.watch import Watch
 from tlhub.yaml_tree import Node, read_file
 
 Pieces = Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
@@ -159,13 +160,14 @@ def run(
         finished(outcome)
     missing = [number for number in range(len(cells)) if number not in known]
     threads = threads or max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    context, me = get_context("spawn"), (os.getpid(),)
+    with ProcessPoolExecutor(jobs, context, initializer=_end_with, initargs=me) as pool:
         running: dict[Future[str], int] = {}
         waiting = iter(missing)
         try:
             while True:
                 for number in _some(waiting, jobs - len(running)):
-                    running[pool.submit(_run, cells[number], threads, device, os.getpid())] = number
+                    running[pool.submit(_run, cells[number], threads, device)] = number
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -184,18 +186,18 @@ def _some(numbers: Iterator[int], count: int) -> Iterator[int]:
     return (number for _, number in zip(range(count), numbers, strict=False))
 
 
-class _Orphan(Watch):
-    """Ends a run whose bench was killed, so that the next one finds no other writing to its folder."""
+def _end_with(parent: int) -> None:
+    """End this process when the bench was killed, so that the next one finds no other writing to its folders."""
 
-    def __init__(self, parent: int) -> None:
-        self.parent = parent
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
 
-    def step(self, done: int) -> None:
-        if os.getppid() != self.parent:
-            os._exit(1)
+    threading.Thread(target=look, daemon=True).start()
 
 
-def _run(cell: Cell, threads: int, device: str | None, parent: int) -> str:
+def _run(cell: Cell, threads: int, device: str | None) -> str:
     """Run a cell in this process; what is wrong, where the user can mend it."""
     import torch
     from filelock import FileLock
@@ -215,7 +217,6 @@ def _run(cell: Cell, threads: int, device: str | None, parent: int) -> str:
                 baseline=False,
                 oracle=True,
                 keep=False,
-                watch=_Orphan(parent),
             )
         except UserError as error:
             return error.message
