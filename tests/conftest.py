@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+from tests.hub.server import Hub
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in every command that a test runs
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -54,6 +57,13 @@ def tlhub(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """A Hub on the loopback, for clients in processes of their own."""
+    with Hub(tmp_path / "hub") as hub:
+        yield hub
 
 
 @pytest.fixture(scope="session")

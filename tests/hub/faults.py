@@ -20,10 +20,10 @@ class Fault:
         headers: Of that answer, such as Retry-After.
         body: Of that answer.
         lose_answer: Do the work, then close the connection without an answer.
-        cut: Close the connection after so many bytes: of the body that is sent for a GET, of the one received otherwise.
+        cut: Close the connection after so many bytes of the body: of the answer to a GET, of other requests.
         flip: Flip the lowest bit of the byte at this place of the body that is sent.
         delay: Seconds to wait before the work.
-        before: Called before the work, so that something can come between.
+        before: Called before the work, in the server's thread, so that something can come between.
     """
 
     method: str

@@ -17,7 +17,7 @@ LARGE = ("arrow", "bin", "ckpt", "h5", "jpg", "npz", "onnx", "parquet", "pkl", "
 ATTRIBUTES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in LARGE).encode()
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818
     """An answer that is an error, in the headers that the clients read."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **extra: Any) -> None:
@@ -217,9 +217,12 @@ class Repo:
         discussion.status = "merged"
 
     def card(self, revision: str = "main") -> dict[str, Any]:
-        """The metadata at the top of README.md."""
+        """The metadata at the top of README.md; empty where it cannot be read."""
         readme = self.at(revision).tree.get("README.md")
-        return parse_card(self.blobs.read(readme.sha256).decode()) if readme else {}
+        try:
+            return parse_card(self.blobs.read(readme.sha256).decode()) if readme else {}
+        except (yaml.YAMLError, ValueError):
+            return {}
 
 
 def parse_card(text: str) -> dict[str, Any]:
