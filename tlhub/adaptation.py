@@ -121,7 +121,7 @@ def adapt(
     """
     watch = watch or Watch()
     catalog = catalog or Catalog.installed()
-    loaded = _load(manifest, overrides, catalog)
+    loaded = manifests.of(manifest, overrides, catalog)
     folder = _folder(loaded, None if out is None else Path(out), resume)
     if resume and not folder.exists():
         watch.note(f"there is nothing to resume in {folder}: this begins anew")
@@ -225,14 +225,6 @@ def baseline_manifest(run: Run) -> Manifest | None:
         written.pop("select", None)
         written["train"]["patience"] = None
     return manifests.from_dict(written)
-
-
-def _load(manifest: Any, overrides: Sequence[str], catalog: Catalog) -> Manifest:
-    if isinstance(manifest, Manifest):
-        manifest = manifest.as_dict()
-    if isinstance(manifest, Mapping):
-        return manifests.from_dict(manifest, overrides, catalog)
-    return manifests.load(manifest, overrides, catalog)
 
 
 def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tlhub.catalog import Catalog, Kind
 from tlhub.checkpoint import sha256, sync, write_atomically
-from tlhub.errors import ArtifactError
+from tlhub.errors import ArtifactError, UserError
 from tlhub.lineage import Origin
 from tlhub.measure import to_device
 from tlhub.model import Model, memory_order
@@ -26,6 +26,7 @@ from tlhub.store import locate
 from tlhub.task import Task
 
 if TYPE_CHECKING:
+    from tlhub.manifest import Manifest
     from tlhub.run import Run
 
 RECORD = "tlhub.json"
@@ -138,6 +139,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     if known != FORMAT:
         raise ArtifactError(f"{path} has format {known}; this version reads format {FORMAT}", "upgrade tlhub")
     return record
+
+
+def check_made_by(folder: Path, manifest: Manifest) -> None:
+    """Raise UserError where a folder holds a run of another manifest than this one."""
+    if (folder / RECORD).is_file() and read_record(folder)["manifest"] != manifest.as_dict():
+        raise UserError(f"{folder} holds a run of another manifest", "remove it, or choose another folder with `--out`")
 
 
 def verify(folder: Path) -> dict[str, Any]:

@@ -225,15 +225,12 @@ def _run(cell: Cell, threads: int, device: str | None) -> str:
 
 def _recorded(cell: Cell) -> Outcome | None:
     """The outcome of a finished cell. Raises UserError where its folder holds a run of another manifest."""
-    from tlhub.artifact import RECORD, read_record
+    from tlhub.artifact import RECORD, check_made_by, read_record
 
     if not (cell.folder / RECORD).is_file():
         return None
+    check_made_by(cell.folder, cell.manifest)
     record = read_record(cell.folder)
-    if record["manifest"] != cell.manifest.as_dict():
-        raise UserError(
-            f"{cell.folder} holds a run of another manifest", "remove it, or choose another folder with `--out`"
-        )
     if "result" not in record:
         return None
     result = record["result"]

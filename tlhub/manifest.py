@@ -157,6 +157,15 @@ def from_dict(data: Mapping[str, Any], overrides: Sequence[str] = (), catalog: C
     return _build(_python_tree(data), "manifest", overrides, catalog)
 
 
+def of(
+    given: str | os.PathLike[str] | Mapping[str, Any] | Manifest, overrides: Sequence[str], catalog: Catalog
+) -> Manifest:
+    """The manifest in a file, or what one would hold, checked. Raises ManifestError with all that is wrong."""
+    if isinstance(given, Manifest):
+        given = given.as_dict()
+    return from_dict(given, overrides, catalog) if isinstance(given, Mapping) else load(given, overrides, catalog)
+
+
 def _build(tree: Node, file: str, overrides: Sequence[str], catalog: Catalog | None) -> Manifest:
     """The manifest of a tree; raises ManifestError with all problems, given a catalog those of the components too."""
     if tree.value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -109,10 +110,11 @@ class Comparison:
         """JSON-ready."""
         return asdict(self)
 
-    def sentence(self, metric: str) -> str:
-        """The outcome in plain words."""
+    def sentence(self, metric: str, seeds: int = 1) -> str:
+        """The outcome in plain words; of several seeds, how many there were."""
         points = 100 * self.difference
         spread = f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}"
+        spread += f", {seeds} seeds" if seeds > 1 else ""
         if self.outcome == "helped":
             return f"Adaptation helped: {metric} rose by {points:.1f} points ({spread})."
         if self.outcome == "hurt":
@@ -139,8 +141,28 @@ def compare(task: Task, baseline: Outputs, adapted: Outputs) -> Comparison:
     else:
         centre, half = float(gain.mean()), Z95 * _standard_error(gain)
         low, high = centre - half, centre + half
-    outcome: Outcome = "helped" if low > 0 else "hurt" if high < 0 else "no evidence"
-    return Comparison(float(gain.mean()), low, high, outcome)
+    return Comparison(float(gain.mean()), low, high, _outcome(low, high))
+
+
+def over_seeds(comparisons: Sequence[Comparison]) -> Comparison:
+    """The comparisons of several seeds, on the same examples, as one.
+
+    Two things are left to chance: the seeds, with Student's interval for their mean, and the examples, whose interval
+    is that of the single comparisons on the mean, since all seeds share them. The half-widths add up in squares.
+    """
+    gains = torch.tensor([each.difference for each in comparisons], dtype=torch.float64)
+    of_examples = statistics.mean((each.high - each.low) / 2 for each in comparisons)
+    of_seeds = 0.0
+    if len(gains) > 1:
+        from scipy import stats
+
+        of_seeds = float(stats.t.ppf(0.975, len(gains) - 1)) * _standard_error(gains)
+    mean, half = float(gains.mean()), math.hypot(of_examples, of_seeds)
+    return Comparison(mean, mean - half, mean + half, _outcome(mean - half, mean + half))
+
+
+def _outcome(low: float, high: float) -> Outcome:
+    return "helped" if low > 0 else "hurt" if high < 0 else "no evidence"
 
 
 def _right_or_wrong(scores: Tensor) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tlhub.errors import UserError
 from tlhub_cli import output
 from tlhub_cli.options import Device, Json, ManifestFile, Overrides, existing
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def adapt(
@@ -21,6 +25,10 @@ def adapt(
     no_baseline: Annotated[
         bool, typer.Option("--no-baseline", help="Do not train the source-only model to compare with.")
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Adapt under so many seeds, and compare over all of them.", show_default="one"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Adapt a pretrained model as a manifest says, and measure whether it helped.
@@ -29,9 +37,14 @@ def adapt(
     a folder.
     """
     existing(manifest)
+    screen = output.screen(json)
+    if seeds is not None:
+        if no_baseline:
+            raise UserError("`--seeds` compares with the baseline", "leave out `--no-baseline`")
+        _under_seeds(manifest, seeds, overrides, out, device, screen, json)
+        return
     from tlhub.adaptation import adapt as run
 
-    screen = output.screen(json)
     result = run(
         manifest,
         overrides=overrides or (),
@@ -55,3 +68,30 @@ def adapt(
     )
     if json:
         output.facts({"folder": str(result.folder), **result.as_dict()})
+
+
+def _under_seeds(
+    manifest: Path,
+    count: int,
+    overrides: list[str] | None,
+    out: Path | None,
+    device: str | None,
+    screen: Console,
+    json: bool,
+) -> None:
+    from tlhub.seeds import adapt_seeds
+
+    found = adapt_seeds(manifest, count, overrides=overrides or (), out=out, device=device, watch=output.watch(screen))
+    output.means(screen, found.results[0].metric, found.means)
+    output.outcome(screen, found.sentence, None if found.comparison is None else found.comparison.outcome)
+    output.written(screen, found.folder)
+    first = shlex.quote(str(found.results[0].folder))
+    output.next_steps(
+        screen,
+        {
+            f"tlhub show {first}": "what one of them is, and how to load it in Python",
+            f"tlhub predict {first} INPUT…": "ask it about files or texts of yours",
+        },
+    )
+    if json:
+        output.facts(found.as_dict())

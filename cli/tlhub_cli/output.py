@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tlhub.diagnostics import Problem
     from tlhub.rank import Estimate, Ranking
     from tlhub.recommend import Recommendation
+    from tlhub.seeds import Mean
     from tlhub.settings import Description
     from tlhub_registry.fsck import Damage
     from tlhub_registry.reproduce import Measured
@@ -180,6 +181,17 @@ def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
     _show(console, table)
 
 
+def means(console: Console, metric: str, found: Sequence[Mean]) -> None:
+    """Every model's mean score over the seeds on every data set."""
+    table = _table("scored on", "model", metric, "standard deviation over seeds")
+    for mean in sorted(found, key=lambda mean: mean.domain):
+        deviation = "–" if mean.deviation is None else _percent(mean.deviation)
+        cells = (mean.domain, mean.model, _percent(mean.value), deviation)
+        table.add_row(*map(escaped, cells), style="bold" if mean.model == "adapted" else "")
+    console.print()
+    _show(console, table)
+
+
 def bench(console: Console, table: BenchTable) -> None:
     """Methods by tasks, what each gains over the first, and what looks wrong."""
     with_mean = len(table.tasks) > 1
@@ -278,9 +290,13 @@ def ranking(console: Console, found: Ranking) -> None:
     _show(console, table)
     if found.agreement:
         console.print()
-        console.print("How the scores agree on the order (Spearman's correlation, 1: on all of it):")
-        for (first, second), value in found.agreement.items():
-            console.print(f"  {escaped(first)}, {escaped(second)}: {value:+.2f}")
+        console.print("How far two scores agree on the order (Spearman's rank correlation):")
+        both = {**found.agreement, **{(second, first): value for (first, second), value in found.agreement.items()}}
+        alike = _table("", *names)
+        for first in names:
+            cells = [f"{both[first, second]:+.2f}" if (first, second) in both else "" for second in names]
+            alike.add_row(escaped(first), *cells)
+        _show(console, alike)
     if found.notes:
         console.print()
         notes(found.notes)
