@@ -28,13 +28,12 @@ from tlhub.step import Step, View
 from tlhub.testing import toy_catalog, toy_manifest
 from tlhub_alignment.adversary import discriminator
 from tlhub_alignment.coral import coral
-from tlhub_alignment.gaussian import gaussian_kernels, multi_gaussian_mmd2
-from tlhub_alignment.jan import joint_mmd2
+from tlhub_alignment.gaussian import gaussian_kernels, joint_mmd2, multi_gaussian_mmd2
 
 ROWS, WIDTH, CLASSES = 128, 1024, 31
 GRAM = "Gram matrix alone"
 PEER = "pytorch-adapt 0.0.83, MMD"
-SMALL = {"hidden": 64, "layers": 1}
+SMALL = {"hidden": 64, "depth": 1}
 METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "mmd": ("mmd", {}),
     "jan": ("jan", {}),
@@ -46,17 +45,17 @@ METHODS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "wasserstein": ("wasserstein", {}),
     "wasserstein, critic_steps 1": ("wasserstein", {"critic_steps": 1}),
     "dann": ("dann", {}),
-    "dann, hidden 64, layers 1": ("dann", SMALL),
+    "dann, hidden 64, depth 1": ("dann", SMALL),
     "cdan": ("cdan", {"entropy": True}),
-    "cdan, hidden 64, layers 1": ("cdan", {"entropy": True, **SMALL}),
+    "cdan, hidden 64, depth 1": ("cdan", {"entropy": True, **SMALL}),
 }
 NETWORKS = {
     "wasserstein": (WIDTH, 100, 1),
     "wasserstein, critic_steps 1": (WIDTH, 100, 1),
     "dann": (WIDTH, 1024, 2),
-    "dann, hidden 64, layers 1": (WIDTH, 64, 1),
+    "dann, hidden 64, depth 1": (WIDTH, 64, 1),
     "cdan": (1024, 1024, 2),
-    "cdan, hidden 64, layers 1": (1024, 64, 1),
+    "cdan, hidden 64, depth 1": (1024, 64, 1),
 }
 """Width, hidden width and hidden layers of the network that a method trains."""
 
@@ -113,8 +112,8 @@ def of_gram(device: torch.device) -> Call:
     return call
 
 
-def of_network(device: torch.device, width: int, hidden: int, layers: int) -> Call:
-    network: nn.Module = discriminator(width, hidden, layers, 0.0, False).to(device)
+def of_network(device: torch.device, width: int, hidden: int, depth: int) -> Call:
+    network: nn.Module = discriminator(width, hidden, depth, 0.0, False).to(device)
     rows = torch.randn(2 * ROWS, width, device=device, requires_grad=True)
 
     def call() -> None:

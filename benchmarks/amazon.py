@@ -49,7 +49,7 @@ ADAPTERS: dict[str, list[dict[str, Any]]] = {
     SHORT: [FREEZE],
     LORA: [{"use": "lora"}],
     MMD: [FREEZE, {"use": "mmd"}],
-    DANN: [FREEZE, {"use": "dann", "hidden": 256, "layers": 1, "strength": 0.1}],
+    DANN: [FREEZE, {"use": "dann", "hidden": 256, "depth": 1, "strength": 0.1}],
 }
 CALM = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 """Without dropout one epoch learns more."""

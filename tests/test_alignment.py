@@ -4,40 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.steps import penalty, step_of, term_of_halves
 from tests.tiny import make_run, state, train_run
-from tlhub.adapter import Adapter
 from tlhub.errors import UserError
-from tlhub.run import Run
-from tlhub.step import Step, View
 from tlhub.train import refuse_inexact
 from tlhub_alignment.dann import DANN
 from tlhub_alignment.gaussian import multi_gaussian_mmd2
-
-
-def step_of(run: Run, progress: float = 0.5, rows: tuple[int, int] = (6, 6)) -> Step:
-    """A step of the first rows of both domains."""
-    views = []
-    for domain, count in zip(run.domains, rows, strict=True):
-        inputs = torch.stack([torch.as_tensor(domain.raw(row)) for row in range(count)])
-        seen, indices = run.model.see(inputs), torch.arange(count)
-        labels = None if domain.labels is None else domain.labels[:count]
-        tapped = seen.layers.__getitem__
-        views.append(View(domain.role, (domain,), indices, inputs, labels, seen.features, seen.logits, tapped))
-    return Step(views, progress, 0, run.model)
-
-
-def penalty(adapter: Adapter, step: Step) -> Tensor:
-    found = adapter.penalty(step)
-    assert found is not None
-    return found
 
 
 class TestMMD:
@@ -68,7 +46,7 @@ class TestMMD:
     def test_warm_up(self) -> None:
         run = make_run({"use": "mmd", "schedule": "dann"})
         assert penalty(run.adapters[0], step_of(run, progress=0)).item() == 0
-        early, late = (penalty(run.adapters[0], step_of(run, progress)).item() for progress in (0.1, 0.9999))
+        early, late = (penalty(run.adapters[0], step_of(run, progress=progress)).item() for progress in (0.1, 0.9999))
         assert early / late == pytest.approx(0.46211715726, rel=1e-3)
 
     @pytest.mark.parametrize("layer", ["features", "conv1"])
@@ -100,7 +78,7 @@ class TestMMD:
 class TestDANN:
     @pytest.mark.parametrize(("layer", "width"), [("features", 4), ("backbone", 6), ("logits", 2)])
     def test_the_discriminator_fits_its_layer(self, layer: str, width: int, tmp_path: Path) -> None:
-        run = make_run({"use": "dann", "layer": layer, "hidden": 8}, {"use": "head_swap", "bottleneck": 4})
+        run = make_run({"use": "dann", "layers": [layer], "hidden": 8}, {"use": "head_swap", "bottleneck": 4})
         dann = run.adapters[0]
         assert isinstance(dann, DANN)
         weights = [tuple(p.shape) for p in dann.discriminator.parameters() if p.ndim == 2]
@@ -120,7 +98,9 @@ class TestDANN:
         parameters = dict(run.model.named_parameters()) | dict(dann.named_parameters())
         watched = [parameters["backbone.fc.weight"], parameters["discriminator.0.weight"]]
         run.model.eval()
-        found = [torch.autograd.grad(penalty(dann, step_of(run, progress)), watched) for progress in (0.0, 0.1, 0.5)]
+        found = [
+            torch.autograd.grad(penalty(dann, step_of(run, progress=progress)), watched) for progress in (0.0, 0.1, 0.5)
+        ]
         assert not found[0][0].any()
         torch.testing.assert_close(found[1][0] / 0.4621171572600098, found[2][0] / 0.9866142981514305)
         torch.testing.assert_close(found[0][1], found[2][1])
@@ -143,19 +123,13 @@ class TestDANN:
         run = make_run({"use": "dann", "hidden": 8})
         run.model.eval()
         dann, step = run.adapters[0], step_of(run, rows=(8, 8))
-        halves = [[_part(view, rows) for view in step.views] for rows in (slice(4), slice(4, 8))]
-        mean = sum(penalty(dann, Step(half, step.progress, 0, run.model)).item() for half in halves) / 2
-        assert mean == pytest.approx(penalty(dann, step).item(), rel=1e-5)
+        assert term_of_halves(dann, step) == pytest.approx(penalty(dann, step).item(), rel=1e-5)
         assert dann.additive
 
     def test_with_batch_norm_it_is_not_accumulated(self) -> None:
         run = make_run({"use": "dann", "batch_norm": True}, accumulate=2)
         with pytest.raises(UserError, match="`dann`"):
             refuse_inexact(run)
-
-
-def _part(view: View, rows: slice) -> View:
-    return replace(view, indices=view.indices[rows], features=view.features[rows], logits=view.logits[rows])
 
 
 ADAPTERS: list[dict[str, Any]] = [

@@ -15,7 +15,7 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor, nn
 
-from tests.test_alignment import _part, penalty, step_of
+from tests.steps import penalty, step_of, term_of_halves
 from tests.tiny import make_run, state, train_run
 from tlhub.adapter import Need
 from tlhub.errors import UserError
@@ -25,17 +25,20 @@ from tlhub.testing import AdapterContract
 from tlhub.train import refuse_inexact
 from tlhub_alignment.adversary import discriminator, domain_loss
 from tlhub_alignment.afn import AFN, norm_growth
-from tlhub_alignment.bsp import BSP, largest_squares
-from tlhub_alignment.cdan import CDAN, multilinear, random_multilinear
+from tlhub_alignment.bsp import BSP
+from tlhub_alignment.cdan import CDAN
 from tlhub_alignment.coral import Coral, coral
+from tlhub_alignment.critic import between, gradient_penalty
 from tlhub_alignment.dann import DANN
 from tlhub_alignment.entropy import certainty
-from tlhub_alignment.gaussian import gaussian_kernels, multi_gaussian_mmd2
+from tlhub_alignment.gaussian import gaussian_kernels, joint_mmd2, multi_gaussian_mmd2
 from tlhub_alignment.gram import gram
-from tlhub_alignment.jan import JAN, joint_mmd2
+from tlhub_alignment.jan import JAN
 from tlhub_alignment.mcc import MCC, class_confusion
 from tlhub_alignment.mcd import MCD, discrepancy
-from tlhub_alignment.wasserstein import Wasserstein, between, gradient_penalty
+from tlhub_alignment.multilinear import multilinear, random_multilinear
+from tlhub_alignment.spectrum import largest_squares
+from tlhub_alignment.wasserstein import Wasserstein
 
 Array = npt.NDArray[np.float64]
 
@@ -439,16 +442,18 @@ def test_the_terms_are_the_formulas() -> None:
     run = make_run(
         {"use": "coral", "layers": ["features", "conv2"], "strength": 3.0},
         {"use": "mcc", "temperature": 1.5, "strength": 2.0},
-        {"use": "bsp", "count": 2},
+        {"use": "bsp", "layers": ["features", "conv2"], "count": 2},
+        {"use": "afn", "layers": ["features", "conv2"], "growth": 0.5, "strength": 0.1},
         {"use": "jan", "layers": ["backbone", "conv2"], "kernels": 3, "estimator": "biased"},
     )
     run.model.eval()
     step = step_of(run, rows=(6, 5))
-    source, target = step.source, step.target
+    source, target, layers = step.source, step.target, ("features", "conv2")
     expected = [
-        3 * sum(coral(source.layer(name), target.layer(name)).item() for name in ("features", "conv2")),
+        3 * sum(coral(source.layer(name), target.layer(name)).item() for name in layers),
         2 * class_confusion(target.logits, 1.5).item(),
-        1e-4 * sum(largest_squares(view.features, 2).item() for view in (source, target)),
+        1e-4 * sum(largest_squares(view.layer(name), 2).item() for view in (source, target) for name in layers),
+        0.1 * 4 * 0.5**2,
     ]
     kernels = [gaussian_kernels(source.layer(name), target.layer(name), 3) for name in ("backbone", "conv2")]
     distances = torch.cdist(*2 * [torch.cat([source.logits, target.logits]).softmax(1)]).square()
@@ -459,7 +464,7 @@ def test_the_terms_are_the_formulas() -> None:
 
 class TestDANNOfSeveralLayers:
     def test_one_discriminator_reads_all_side_by_side(self, tmp_path: Path) -> None:
-        run = make_run({"use": "dann", "layer": ["features", "conv2", "logits"], "hidden": 8})
+        run = make_run({"use": "dann", "layers": ["features", "conv2", "logits"], "hidden": 8})
         dann = run.adapters[0]
         assert isinstance(dann, DANN)
         assert dann.discriminator[0].in_features == 6 + 5 + 2
@@ -469,13 +474,13 @@ class TestDANNOfSeveralLayers:
         train_run(run, tmp_path)
 
     def test_finding_the_width_of_a_module_changes_nothing(self) -> None:
-        plain, tapped = make_run({"use": "dann"}), make_run({"use": "dann", "layer": "bn1"})
+        plain, tapped = make_run({"use": "dann"}), make_run({"use": "dann", "layers": ["bn1"]})
         assert all(torch.equal(value, state(tapped.model)[name]) for name, value in state(plain.model).items())
         assert tapped.model.training == plain.model.training
 
     def test_an_unknown_layer(self) -> None:
         with pytest.raises(UserError, match="no layer `conv9`"):
-            make_run({"use": "dann", "layer": "conv9"})
+            make_run({"use": "dann", "layers": ["conv9"]})
 
 
 class TestCDAN:
@@ -529,13 +534,14 @@ class TestCDAN:
 
 class TestWasserstein:
     def test_only_the_features_learn_from_the_term(self) -> None:
-        run = make_run({"use": "wasserstein", "hidden": 8, "strength": 0.25})
+        run = make_run({"use": "wasserstein", "layers": ["features", "conv2"], "hidden": 8, "strength": 0.25})
         adapter = run.adapters[0]
         assert isinstance(adapter, Wasserstein)
         run.model.eval()
         step = step_of(run)
         found = penalty(adapter, step)
-        distance = adapter.critic(step.source.features).mean() - adapter.critic(step.target.features).mean()
+        source, target = (torch.cat([v.features, v.layer("conv2")], 1) for v in (step.source, step.target))
+        distance = adapter.critic(source).mean() - adapter.critic(target).mean()
         assert found.item() == pytest.approx(0.25 * distance.item(), rel=1e-5)
         below = run.model.backbone.get_parameter("fc.weight")
         expected = torch.autograd.grad(distance, below, retain_graph=True)[0]
@@ -595,14 +601,8 @@ def test_accumulated_parts_give_the_whole_batchs_term(adapter: dict[str, Any]) -
     run = make_run(adapter)
     run.model.eval()
     found, step = run.adapters[0], step_of(run, rows=(8, 8))
-    halves = [[_labelled_part(view, rows) for view in step.views] for rows in (slice(4), slice(4, 8))]
-    mean = sum(penalty(found, Step(half, step.progress, 0, run.model)).item() for half in halves) / 2
-    assert mean == pytest.approx(penalty(found, step).item(), rel=1e-5)
+    assert term_of_halves(found, step) == pytest.approx(penalty(found, step).item(), rel=1e-5)
     assert found.additive
-
-
-def _labelled_part(view: Any, rows: slice) -> Any:
-    return replace(_part(view, rows), labels=None if view.labels is None else view.labels[rows])
 
 
 @pytest.mark.parametrize("use", ["coral", "jan", "bsp", "wasserstein"])
@@ -632,8 +632,8 @@ class TestWhatIsRefused:
         [
             {"use": "mmd", "layers": ["logits"]},
             {"use": "coral"},
-            {"use": "dann", "layer": "logits"},
-            {"use": "wasserstein", "layer": "logits"},
+            {"use": "dann", "layers": ["logits"]},
+            {"use": "wasserstein", "layers": ["logits"]},
         ],
     )
     def test_logits_of_words(self, adapter: dict[str, Any]) -> None:
@@ -692,7 +692,7 @@ class TestCDANRandomContract(AdapterContract):
 
 class TestWassersteinContract(AdapterContract):
     component = Wasserstein
-    settings: ClassVar[Mapping[str, Any]] = {"hidden": 8, "layer": "layer1"}
+    settings: ClassVar[Mapping[str, Any]] = {"hidden": 8, "layers": ["layer1"]}
 
 
 class TestWassersteinTextContract(AdapterContract):
@@ -718,6 +718,7 @@ class TestMCDTextContract(TestMCDContract):
 
 class TestAFNContract(AdapterContract):
     component = AFN
+    settings: ClassVar[Mapping[str, Any]] = {"layers": ["features", "layer1"]}
 
 
 class TestAFNTextContract(TestAFNContract):
@@ -735,7 +736,7 @@ class TestBSPTextContract(TestBSPContract):
 
 class TestDANNOfSeveralLayersContract(AdapterContract):
     component = DANN
-    settings: ClassVar[Mapping[str, Any]] = {"hidden": 8, "layer": ["features", "layer1"]}
+    settings: ClassVar[Mapping[str, Any]] = {"hidden": 8, "layers": ["features", "layer1"]}
 
 
 class TestDANNOfSeveralLayersTextContract(TestDANNOfSeveralLayersContract):

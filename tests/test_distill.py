@@ -4,46 +4,40 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from scipy.spatial.distance import pdist
 from scipy.special import rel_entr, softmax
 from torch import Tensor
 
-from tests.tiny import state
-from tlhub import manifest as manifests
+from tests import steps
+from tests.gradients import Array, agree, normal
+from tests.steps import accuracy, penalty, run_of, term_of_halves
+from tests.tiny import state, train_run
 from tlhub.adaptation import adapt
 from tlhub.artifact import load
-from tlhub.checkpoint import Checkpoints
 from tlhub.errors import ManifestError, SettingError, UserError
 from tlhub.measure import outputs
-from tlhub.run import Run, open_data, source_only
-from tlhub.step import Step, View
+from tlhub.run import Run, source_only
+from tlhub.step import Step
 from tlhub.testing import AdapterContract, toy_catalog, toy_manifest
 from tlhub.testing.toys import CLASSES, ToyNet, ToyStripes
-from tlhub.train import train
+from tlhub.train import check
 from tlhub.watch import Watch
 from tlhub_distill.attention_transfer import AttentionTransfer, attention, attention_loss
 from tlhub_distill.distillation import Distillation
 from tlhub_distill.feature_distillation import FeatureDistillation, hint_loss
 from tlhub_distill.lwf import LwF, old_loss
-from tlhub_distill.relational_distillation import (
-    RelationalDistillation,
-    angle_loss,
-    cosines,
-    distance_loss,
-    distances,
-)
+from tlhub_distill.relational_distillation import RelationalDistillation
+from tlhub_distill.relations import angle_loss, cosines, distance_loss, distances
 from tlhub_distill.self_distillation import SelfDistillation
 from tlhub_distill.soft import distillation_loss, soft_answers
 
-Array = npt.NDArray[np.float64]
 Modality = Literal["image", "text"]
 
 ADAPTERS: list[type] = [
@@ -78,30 +72,6 @@ CATALOG = toy_catalog(adapters=ADAPTERS, datasets=[Reversed])
 
 
 # formulas
-
-
-def by_numbers(formula: Callable[[Array], float], at: Array) -> Array:
-    """The gradient of a formula, by central differences."""
-    slopes = np.zeros_like(at)
-    for place in np.ndindex(at.shape):
-        step = np.zeros_like(at)
-        step[place] = 1e-6
-        slopes[place] = (formula(at + step) - formula(at - step)) / 2e-6
-    return slopes
-
-
-def agree(ours: Callable[[Tensor], Tensor], theirs: Callable[[Array], float], at: Array) -> None:
-    """Value and gradient are those of an implementation written from the paper."""
-    point = torch.tensor(at, requires_grad=True)
-    value = ours(point)
-    value.backward()  # type: ignore[no-untyped-call]
-    assert value.item() == pytest.approx(theirs(at), rel=1e-10, abs=1e-14)
-    assert point.grad is not None
-    np.testing.assert_allclose(point.grad.numpy(), by_numbers(theirs, at), rtol=1e-5, atol=1e-8)
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def huber(x: float, y: float) -> float:
@@ -275,55 +245,21 @@ def written(*adapters: Mapping[str, Any], modality: Modality = "image", **train:
 
 
 def made(content: Mapping[str, Any]) -> Run:
-    loaded = manifests.from_dict(content, catalog=CATALOG)
-    return Run(loaded, CATALOG, open_data(loaded, CATALOG), torch.device("cpu"))
+    return run_of(content, CATALOG)
 
 
 def compose(*adapters: Mapping[str, Any], **settings: Any) -> Run:
     return made(written(*adapters, **settings))
 
 
-def train_run(run: Run, folder: Path) -> list[dict[str, Any]]:
-    return train(run, Checkpoints(folder), Watch())
-
-
 def step_of(run: Run, rows: int = 6) -> Step:
     """A step of the first rows of all domains; random parts off."""
     run.model.eval()
-    preprocess = run.model.backbone.preprocess(train=False)
-    collated = [[preprocess(domain.raw(row)) for row in range(rows)] for domain in run.domains]
-    inputs = run.model.backbone.collate([each for domain in collated for each in domain])
-    seen = run.model.see(inputs)
-    views = []
-    for number, domain in enumerate(run.domains):
-        part = slice(number * rows, (number + 1) * rows)
-        layers = {name: value[part] for name, value in seen.layers.items()}
-        views.append(
-            View(
-                role=domain.role,
-                domains=(domain,),
-                indices=torch.arange(rows),
-                inputs=inputs[part] if isinstance(inputs, Tensor) else {},
-                labels=None if domain.labels is None else domain.labels[:rows],
-                features=seen.features[part],
-                logits=seen.logits[part],
-                tapped=layers.__getitem__,
-            )
-        )
-    return Step(views, 0.5, 0, run.model)
+    return steps.step_of(run, rows)
 
 
 def term(run: Run, step: Step) -> float:
-    found = run.adapters[0].penalty(step)
-    assert found is not None
-    return found.item()
-
-
-def accuracy(run: Run, domain: str) -> float:
-    """On a domain of which the toys know the labels."""
-    [found] = [each for each in run.domains if each.key == domain]
-    said = run.outputs(found).logits.argmax(1)
-    return float((said == torch.arange(len(found)) % len(CLASSES)).float().mean())
+    return penalty(run.adapters[0], step).item()
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +355,7 @@ class TestEveryAdapter:
     @pytest.mark.parametrize("name", ["distillation", "self_distillation", "lwf"])
     def test_answers_are_distilled_where_every_example_has_one_class(self, name: str, teachers: dict[str, str]) -> None:
         content = written({"use": name, **({} if name.startswith("self") else {"teacher": teachers["image"]})})
-        with pytest.raises(UserError, match=rf"`{name}` compares the probabilities(.|\n)*regression"):
+        with pytest.raises(UserError, match=rf"`{name}` needs the probabilities(.|\n)*regression(.|\n)*relational"):
             made({**content, "task": "regression", **_numbers(content)})
 
 
@@ -500,45 +436,8 @@ class TestDistillation:
     def test_it_is_accumulated_exactly(self, teachers: dict[str, str]) -> None:
         run = compose({"use": "distillation", "teacher": teachers["image"]})
         whole = step_of(run, 8)
-        halves = []
-        for rows in (slice(4), slice(4, 8)):
-            views = [
-                View(v.role, v.domains, v.indices[rows], None, None, v.features[rows], v.logits[rows], v.tapped)
-                for v in whole.views
-            ]
-            halves.append(term(run, Step(views, 0.5, 0, run.model)))
         assert run.adapters[0].additive
-        assert sum(halves) / 2 == pytest.approx(term(run, whole), rel=1e-5)
-
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class TestHub:
-    def test_a_repository_in_the_cache(
-        self, teachers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        import huggingface_hub.constants
-
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-        snapshot = tmp_path / "models--someone--stripes/snapshots" / COMMIT
-        snapshot.mkdir(parents=True)
-        for file in Path(teachers["image"]).glob("*.*"):
-            if file.is_file():
-                (snapshot / file.name).write_bytes(file.read_bytes())
-        tables = []
-        for place in (f"hub:someone/stripes@{COMMIT}", teachers["image"]):
-            adapter = compose({"use": "distillation", "teacher": place}).adapters[0]
-            assert isinstance(adapter, Distillation)
-            tables.append(adapter.table)
-        assert torch.equal(*tables)
-
-    def test_one_that_is_nowhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import huggingface_hub.constants
-
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-        with pytest.raises(UserError, match=r"cannot be fetched(.|\n)*HF_HUB_OFFLINE"):
-            compose({"use": "distillation", "teacher": f"hub:someone/nothing@{COMMIT}"})
+        assert term_of_halves(run.adapters[0], whole) == pytest.approx(term(run, whole), rel=1e-5)
 
 
 class TestFeatureDistillation:
@@ -865,7 +764,20 @@ def test_attention_is_of_the_joint_pass_though_another_method_runs_the_network_a
     for adapters in ([attention], [{"use": "fixmatch"}, attention]):
         run = compose(*adapters)
         step = step_of(run)
-        for adapter in run.adapters:
-            adapter.weights(step.views[0])
         terms.append([adapter.penalty(step) for adapter in run.adapters][-1])
     torch.testing.assert_close(terms[0], terms[1])
+
+
+def test_where_the_head_alone_learns_this_is_told(teachers: dict[str, str]) -> None:
+    """Of whatever looks at the target: it is true of a teacher as of an alignment."""
+    distillation = {"use": "distillation", "teacher": teachers["image"]}
+    notes: list[str] = []
+
+    class Listening(Watch):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    for freezing in ([], [{"use": "partial_freeze", "stages": "all"}]):
+        check(compose(*freezing, distillation, {"use": "mmd"}), Listening())
+    [note] = notes
+    assert "no parameter below the head learns, so `distillation`, `mmd` can change nothing there" in note

@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.steps import run_of, step_of
 from tests.tiny import make_run, state, train_run
-from tlhub import manifest as manifests
 from tlhub.adapter import Adapter
 from tlhub.checkpoint import Checkpoints
 from tlhub.errors import TrainingError, UserError
 from tlhub.measure import outputs
-from tlhub.run import Run, open_data
-from tlhub.step import Step, View, rows_of
+from tlhub.run import Run
+from tlhub.step import Step
 from tlhub.testing import AdapterContract, toy_catalog, toy_manifest
 from tlhub.train import make_optimizer, train
 from tlhub.watch import Watch
-from tlhub_finetune.adabn import AdaBN, moments
+from tlhub_finetune.adabn import AdaBN
 from tlhub_finetune.attention import attention, channel_weights, without
 from tlhub_finetune.bitfit import BitFit
 from tlhub_finetune.bss import BSS, smallest_squares
@@ -32,6 +32,7 @@ from tlhub_finetune.delta import Delta, weighed
 from tlhub_finetune.l2_sp import L2SP, l2_sp
 from tlhub_finetune.layer_decay import LayerDecay
 from tlhub_finetune.lp_ft import LinearProbeThenFinetune
+from tlhub_finetune.statistics import moments
 
 Array = npt.NDArray[np.float64]
 Modality = Literal["image", "text"]
@@ -52,40 +53,19 @@ def slopes(function: Callable[[Array], float], point: Array, width: float = 1e-6
     return found
 
 
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
 def compose(*adapters: dict[str, Any], modality: Modality = "image", more: Any = (), **changes: Any) -> Run:
     """A run of these adapters on the toys; `changes` are those of the manifest, `more` further adapters' classes."""
-    catalog = toy_catalog(adapters=list(more))
     settings = changes.pop("train", {})
-    loaded = manifests.from_dict({**toy_manifest(adapters, modality, **settings), **changes}, catalog=catalog)
-    return Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+    return run_of({**toy_manifest(adapters, modality, **settings), **changes}, toy_catalog(adapters=list(more)))
 
 
 def look(run: Run, rows: int = 6) -> Step:
-    """A step of every domain's first examples, as the loop makes it, in evaluation mode."""
-    backbone = run.model.eval().backbone
-    preprocess = backbone.preprocess(train=False)
-    examples = [preprocess(domain.raw(row)) for domain in run.domains for row in range(rows)]
-    inputs = backbone.collate(examples)
-    if isinstance(inputs, Tensor) and inputs.is_floating_point():
-        inputs = inputs.to(next(run.model.parameters()).dtype)
-    return step_of(run, inputs, rows)
-
-
-def step_of(run: Run, inputs: Any, rows: int) -> Step:
-    """The step of a joint batch, with the moments that come before penalties."""
-    seen = run.model.see(inputs)
-    views = []
-    for number, domain in enumerate(run.domains):
-        part = slice(number * rows, (number + 1) * rows)
-        labels = None if domain.labels is None else domain.labels[:rows]
-        features, logits = seen.features[part], seen.logits[part]
-        inner = lambda name, part=part: seen.layers[name][part]  # noqa: E731
-        views.append(
-            View(domain.role, (domain,), torch.arange(rows), rows_of(inputs, part), labels, features, logits, inner)
-        )
-        for adapter in run.adapters:
-            adapter.weights(views[-1])
-    return Step(views, 0.0, 0, run.model)
+    """A step of every domain's first examples, in evaluation mode."""
+    run.model.eval()
+    return step_of(run, rows)
 
 
 def learning(run: Run) -> set[str]:
@@ -247,9 +227,11 @@ class TestDelta:
             adapter.get_buffer(f"weights_{number}").copy_(torch.from_numpy(weight))
         inputs = torch.stack([torch.as_tensor(domain.raw(row)) for domain in run.domains for row in range(5)])
         run.model.eval()
-        found = adapter.penalty(step_of(run, inputs, 5))
+        found = adapter.penalty(step_of(run, 5, inputs=inputs))
         layers = ["bn1", "fc"]
-        now, start = (self.maps(backbone, inputs, layers) for backbone in (run.model.backbone, adapter.reference))
+        now, start = (
+            self.maps(backbone, inputs, layers) for backbone in (run.model.backbone, adapter.reference.backbone)
+        )
         assert found.item() == pytest.approx(self.by_hand(now, start, weights, 0.3), rel=1e-5)
         learns = [run.model.backbone.get_parameter(name) for name in ("conv1.weight", "fc.bias")]
         assert all((gradient != 0).any() for gradient in torch.autograd.grad(found, learns))
@@ -271,7 +253,7 @@ class TestDelta:
         before = state(run.model.backbone)
         train_run(run, tmp_path)
         assert not torch.equal(run.model.backbone.state_dict()["bn1.running_mean"], before["bn1.running_mean"])
-        for name, value in adapter.reference.state_dict().items():
+        for name, value in adapter.reference.backbone.state_dict().items():
             assert torch.equal(value, before[name]), name
 
     def test_the_backbone_is_not_decayed_and_the_head_is(self) -> None:
@@ -285,17 +267,21 @@ class TestDelta:
         assert isinstance(run.adapters[0], Delta)
         assert run.adapters[0].names == ["conv2", "fc"]
 
-    def test_a_transformer_gives_its_layers(self) -> None:
-        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-        run = compose({"use": "delta", "examples": 2}, modality="text", backbone={"use": "bert", "config": sizes})
+    @pytest.mark.parametrize("kind", ["bert", "deberta-v2", "mpnet"])
+    def test_a_transformer_gives_its_layers(self, kind: str) -> None:
+        """Those too that give a tuple, as the last two have them."""
+        backbone = {"use": "bert", "config": {"model_type": kind, **SIZES}}
+        run = compose({"use": "delta", "examples": 2}, modality="text", backbone=backbone)
         assert isinstance(run.adapters[0], Delta)
         assert [name.rpartition("layer.")[2] for name in run.adapters[0].names] == ["0", "1"]
         run.adapters[0].start_round(run)
+        assert run.adapters[0].get_buffer("weights_0").std() > 0
         assert run.adapters[0].penalty(look(run)).item() == pytest.approx(0, abs=1e-10)
 
-    def test_a_text_counts_alike_whatever_its_neighbours(self) -> None:
+    @pytest.mark.parametrize("backbone", ["toy_text_net", {"use": "bert", "config": SIZES}], ids=["toy", "bert"])
+    def test_a_text_counts_alike_whatever_its_neighbours(self, backbone: Any) -> None:
         """Of the padding that a longer neighbour brings, nothing is seen."""
-        run = compose({"use": "delta", "attention": False}, modality="text")
+        run = compose({"use": "delta", "attention": False}, modality="text", backbone=backbone)
         with torch.no_grad():
             for parameter in run.model.backbone.parameters():
                 parameter.add_(0.3)
@@ -305,7 +291,7 @@ class TestDelta:
         alone = []
         for row in range(6):
             inputs = run.model.backbone.collate([preprocess(run.sources[0].raw(row))])
-            alone.append(run.adapters[0].penalty(step_of(run, inputs, 1)))
+            alone.append(run.adapters[0].penalty(step_of(run, 1, inputs=inputs)))
         assert together is not None
         mean = torch.stack([each for each in alone if each is not None]).mean()
         torch.testing.assert_close(together, mean)
@@ -348,7 +334,7 @@ class TestDelta:
         assert not any(module._forward_hooks for module in run.model.modules())
 
     @pytest.mark.parametrize(
-        ("layer", "message"), [("layer9", "no layer `layer9`"), ("features", "inside the backbone, not `features`")]
+        ("layer", "message"), [("layer9", "no layer `layer9`"), ("features", "no layer `features`")]
     )
     def test_layers_that_are_not_there_are_told(self, layer: str, message: str) -> None:
         with pytest.raises(UserError, match=message):

@@ -41,7 +41,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gradual_unfreeze": {},
     "head_swap": {"bottleneck": 6},
     "jan": {},
-    "kliep": {},
+    "kliep": {"bandwidth": 1.0, "centres": 8},
     "kmm": {},
     "l2_sp": {},
     "layer_decay": {},
@@ -200,3 +200,15 @@ def test_four_adapters_in_one_manifest(tmp_path: Path) -> None:
         assert torch.equal(run.model.backbone.layer1.state_dict()[name], value), name
     assert not torch.equal(run.model.backbone.layer2.state_dict()["1.running_mean"], learned["1.running_mean"])
     assert_loads_alike(run, tmp_path)
+
+
+def test_an_adapter_alone_belongs_to_weights_that_others_have(teachers: dict[str, str], tmp_path: Path) -> None:
+    """Not to those that `lwf`, listed before, went on from."""
+    lora = {"use": "lora", "save": "adapter"}
+    content = {**written((), "text", epochs=1), "backbone": {"use": "bert", "model": teachers["text"], "max_length": 8}}
+    adapt({**content, "adapters": []}, out=tmp_path / "old", catalog=CATALOG, baseline=False)
+    trained({**content, "adapters": [lora]}, tmp_path / "new")
+    lwf = {"use": "lwf", "teacher": str(tmp_path / "old")}
+    with pytest.raises(UserError, match=r"not those that its settings name(.|\n)*save: merged(.|\n)*`lwf`"):
+        trained({**content, "adapters": [lwf, lora]}, tmp_path / "refused")
+    trained({**content, "adapters": [lwf, {"use": "lora"}]}, tmp_path / "merged")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
@@ -17,7 +17,10 @@ from scipy.special import softmax
 from scipy.stats import entropy
 from torch import Tensor, nn
 
-from tests.tiny import state
+from tests import steps
+from tests.gradients import Array, agree, normal
+from tests.steps import accuracy, penalty, run_of, term_of_halves
+from tests.tiny import state, train_run
 from tlhub import manifest as manifests
 from tlhub.adapter import Adapter
 from tlhub.checkpoint import Checkpoints
@@ -26,24 +29,24 @@ from tlhub.model import SeparateBatchNorm
 from tlhub.ragged import Ragged
 from tlhub.randomness import seed_all
 from tlhub.run import Run, open_data, source_only
-from tlhub.step import Step, View, rows_of
+from tlhub.step import Step
 from tlhub.testing import AdapterContract, toy_catalog, toy_manifest
 from tlhub.testing.toys import CLASSES, ToyNet
 from tlhub.train import train
 from tlhub.watch import Watch
 from tlhub_selftrain import strong as operations
+from tlhub_selftrain.average import follow
 from tlhub_selftrain.confident import confident_loss
 from tlhub_selftrain.entropy_minimization import EntropyMinimization, entropy_of_mean, mean_entropy
 from tlhub_selftrain.fixmatch import FixMatch
 from tlhub_selftrain.look import untracked
-from tlhub_selftrain.mean_teacher import MeanTeacher, consistency, follow
+from tlhub_selftrain.mean_teacher import MeanTeacher, consistency
 from tlhub_selftrain.pseudo_label import PseudoLabel
 from tlhub_selftrain.ramp import linear, sigmoid_shaped
 from tlhub_selftrain.strong import OPERATIONS, cutout, strong
 from tlhub_selftrain.thinned import thinned
 from tlhub_selftrain.warp import nudged
 
-Array = npt.NDArray[np.float64]
 Modality = Literal["image", "text"]
 ADAPTERS: list[type[Adapter]] = [PseudoLabel, EntropyMinimization, FixMatch, MeanTeacher]
 NAMES = [adapter.name for adapter in ADAPTERS]
@@ -51,30 +54,6 @@ CATALOG = toy_catalog(adapters=[*ADAPTERS])
 
 
 # formulas
-
-
-def by_numbers(formula: Callable[[Array], float], at: Array) -> Array:
-    """The gradient of a formula, by central differences."""
-    slopes = np.zeros_like(at)
-    for place in np.ndindex(at.shape):
-        step = np.zeros_like(at)
-        step[place] = 1e-6
-        slopes[place] = (formula(at + step) - formula(at - step)) / 2e-6
-    return slopes
-
-
-def agree(ours: Callable[[Tensor], Tensor], theirs: Callable[[Array], float], at: Array) -> None:
-    """Value and gradient are those of an implementation written from the paper."""
-    point = torch.tensor(at, requires_grad=True)
-    value = ours(point)
-    value.backward()  # type: ignore[no-untyped-call]
-    assert value.item() == pytest.approx(theirs(at), rel=1e-10, abs=1e-14)
-    assert point.grad is not None
-    np.testing.assert_allclose(point.grad.numpy(), by_numbers(theirs, at), rtol=1e-5, atol=1e-8)
-
-
-def normal(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 def believed(told: Array, logits: Array, threshold: float) -> float:
@@ -439,48 +418,14 @@ def compose(*adapters: Mapping[str, Any], modality: Modality = "image", **settin
 
 
 def made(content: Mapping[str, Any]) -> Run:
-    loaded = manifests.from_dict(content, catalog=CATALOG)
-    return Run(loaded, CATALOG, open_data(loaded, CATALOG), torch.device("cpu"))
+    return run_of(content, CATALOG)
 
 
-def train_run(run: Run, folder: Path) -> list[dict[str, Any]]:
-    return train(run, Checkpoints(folder), Watch())
-
-
-def step_of(run: Run, rows: int = 6, progress: float = 0.9, number: int = 0) -> Step:
-    """A step of the first rows of both domains, in the mode of training that the model is in."""
-    preprocess = run.model.backbone.preprocess(train=False)
-    examples = [preprocess(domain.raw(row)) for domain in run.domains for row in range(rows)]
-    inputs = run.model.backbone.collate(examples)
-    seen = run.model.see(inputs)
-    views = []
-    for place, domain in enumerate(run.domains):
-        part = slice(place * rows, (place + 1) * rows)
-        views.append(
-            View(
-                role=domain.role,
-                domains=(domain,),
-                indices=torch.arange(rows),
-                inputs=rows_of(inputs, part),
-                labels=None if domain.labels is None else domain.labels[:rows],
-                features=seen.features[part],
-                logits=seen.logits[part],
-                tapped=lambda name: torch.empty(0),
-            )
-        )
-    return Step(views, progress, number, run.model)
+step_of = partial(steps.step_of, progress=0.9)
 
 
 def term(run: Run, step: Step) -> Tensor:
-    found = run.adapters[0].penalty(step)
-    assert found is not None
-    return found
-
-
-def accuracy(run: Run) -> float:
-    """On the target, of which the toys know the labels."""
-    said = run.outputs(run.targets[0]).logits.argmax(1)
-    return float((said == torch.arange(len(said)) % len(CLASSES)).float().mean())
+    return penalty(run.adapters[0], step)
 
 
 class TestEveryAdapter:
@@ -555,15 +500,8 @@ class TestEveryAdapter:
         run = compose({"use": name})
         run.model.eval()
         whole = step_of(run, 8)
-        halves = []
-        for rows in (slice(4), slice(4, 8)):
-            views = [
-                View(v.role, v.domains, v.indices[rows], None, None, v.features[rows], v.logits[rows], v.tapped)
-                for v in whole.views
-            ]
-            halves.append(term(run, Step(views, 0.9, 0, run.model)).item())
         assert run.adapters[0].additive
-        assert sum(halves) / 2 == pytest.approx(term(run, whole).item(), rel=1e-5)
+        assert term_of_halves(run.adapters[0], whole) == pytest.approx(term(run, whole).item(), rel=1e-5)
 
 
 class TestPseudoLabel:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from tlhub.component import Component
+from tlhub.errors import UserError
 
 if TYPE_CHECKING:
     from tlhub.lineage import Origin
@@ -29,6 +30,21 @@ class Need(enum.StrEnum):
 def looks_at_target(needs: frozenset[Need]) -> bool:
     """Whether what has these needs sees the target: the source-only baseline goes without it."""
     return bool(needs & {Need.TARGET, Need.TARGET_LABELS})
+
+
+def require_classes(run: Run, name: str, instead: str = "") -> None:
+    """Raise UserError where an example is not of exactly one class: the adapter `name` needs class probabilities.
+
+    Args:
+        instead: adapters that do without, for the hint.
+    """
+    labels = [domain.labels for domain in run.domains if domain.labels is not None]
+    if run.classes is None or any(each.ndim > 1 or each.is_floating_point() for each in labels):
+        others = f", or list {instead}" if instead else ""
+        raise UserError(
+            f"`{name}` needs the probabilities of an example's classes, which `{run.task.name}` has not",
+            f"use it where every example is of one class{others}",
+        )
 
 
 class Adapter(Component, nn.Module):

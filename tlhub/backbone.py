@@ -99,7 +99,8 @@ class Backbone(Component, nn.Module):
         if output.ndim == 3 and self.ragged and inputs is not None and output.shape[:2] == inputs["tokens"].shape[:2]:
             lengths = inputs["lengths"].to(output.device, non_blocking=True)[:, None]
             there = torch.arange(output.shape[1], device=output.device) < lengths
-            return (output * there[..., None]).sum(1) / lengths
+            mean: Tensor = (output * there[..., None]).sum(1) / lengths
+            return mean
         return output if output.ndim == 2 else output.mean(1 if output.ndim == 3 else (2, 3))
 
     def resolved(self) -> Backbone:

@@ -16,7 +16,6 @@ from tlhub.backbone import Backbone
 from tlhub.errors import UserError
 from tlhub.head import Head
 
-
 MAP = "map of "
 """Before a module's name: its output as it is, not pooled."""
 

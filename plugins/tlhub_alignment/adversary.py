@@ -39,12 +39,12 @@ def domain_loss(source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] |
     return (means[0] + means[1]) / 2
 
 
-def discriminator(width: int, hidden: int, layers: int, dropout: float, batch_norm: bool) -> nn.Sequential:
-    """A perceptron from features `[rows, width]` to one logit, positive for the source."""
+def discriminator(width: int, hidden: int, depth: int, dropout: float, batch_norm: bool) -> nn.Sequential:
+    """A perceptron of `depth` hidden layers from features `[rows, width]` to one logit, positive for the source."""
     modules: list[nn.Module] = []
-    for number in range(layers):
+    for number in range(depth):
         modules.append(nn.Linear(hidden if number else width, hidden))
         modules += [nn.BatchNorm1d(hidden)] if batch_norm else []
         modules.append(nn.ReLU())
         modules += [nn.Dropout(dropout)] if dropout else []
-    return nn.Sequential(*modules, nn.Linear(hidden if layers else width, 1))
+    return nn.Sequential(*modules, nn.Linear(hidden if depth else width, 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from tlhub.adapter import Adapter, Need
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_alignment.fields import Positive
+from tlhub_alignment.fields import Layers, Positive
 from tlhub_alignment.layers import tap
 
 
@@ -28,7 +28,7 @@ class AFN(Adapter):
 
     SAFN (Xu et al. 2019): features of the target are shorter than those of the source, and longer ones transfer better.
     To the loss is added lambda * L of the rows of the source and of the target each, where L is the mean of
-    (|f| - (|f|_now + growth))^2. The term is a constant, 2 lambda growth^2: only its gradient is of use.
+    (|f| - (|f|_now + growth))^2. The term is a constant, 2 lambda growth^2 a layer: only its gradient is of use.
 
     Use it when target features are shorter than source features, or some source classes are missing in the target.
     Cost: one norm a row.
@@ -37,8 +37,8 @@ class AFN(Adapter):
     Deviation: dropout that keeps the norm, which the authors put into their bottleneck, is the neck's affair.
 
     Args:
-        layer: `features` (what the head reads, the paper's choice), `backbone` (its output), or a module of the
-            backbone by name.
+        layers: whose norms grow; the terms are added. `features` (what the head reads, the paper's choice), `backbone`
+            (its output), or modules of the backbone by name.
         growth: by how much a step wants a norm to grow, Delta r; 1 as in the paper.
         strength: factor of the term in the loss, lambda; 0.05 as in the paper.
     """
@@ -48,13 +48,19 @@ class AFN(Adapter):
     paper = "Xu et al. 2019, Larger norm more transferable: an adaptive feature norm approach, arXiv:1811.07456"
     additive = True  # a mean over rows
 
-    def __init__(self, layer: str = "features", growth: Positive = 1.0, strength: Positive = 0.05) -> None:
+    def __init__(
+        self,
+        layers: Layers = ["features"],  # noqa: B006 - never changed
+        growth: Positive = 1.0,
+        strength: Positive = 0.05,
+    ) -> None:
         super().__init__()
-        self.layer, self.growth, self.strength = layer, growth, strength
+        self.layers, self.growth, self.strength = list(layers), growth, strength
 
     def prepare(self, run: Run) -> None:
-        tap(run, [self.layer], self.name)
+        tap(run, self.layers, self.name)
 
     def penalty(self, step: Step) -> Tensor:
-        source, target = (norm_growth(view.layer(self.layer), self.growth) for view in (step.source, step.target))
-        return self.strength * (source + target)
+        views = (step.source, step.target)
+        found = [norm_growth(view.layer(name), self.growth) for name in self.layers for view in views]
+        return self.strength * torch.stack(found).sum()

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_alignment.adversary import discriminator, domain_loss, reverse
 from tlhub_alignment.entropy import certainty
-from tlhub_alignment.fields import Count, Positive
-from tlhub_alignment.layers import require_classes
+from tlhub_alignment.fields import Count, Depth, Dropout, Positive
+from tlhub_alignment.multilinear import multilinear, random_multilinear
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 WIDEST = 4096
 """The widest multilinear map that is made in full (the paper's threshold)."""
-
-
-def multilinear(features: Tensor, probabilities: Tensor) -> Tensor:
-    """`[rows, classes x width]`: all products of a feature and a probability."""
-    return (probabilities[:, :, None] * features[:, None, :]).flatten(1)
-
-
-def random_multilinear(features: Tensor, probabilities: Tensor, of_features: Tensor, of_classes: Tensor) -> Tensor:
-    """`[rows, d]`: (f R_f) * (g R_g) / sqrt(d), whose inner products are those of `multilinear` in expectation.
-
-    `of_features` `[width, d]` and `of_classes` `[classes, d]` are R_f and R_g, of independent standard normal numbers.
-    """
-    return (features @ of_features) * (probabilities @ of_classes) / math.sqrt(of_features.shape[1])
 
 
 class CDAN(Adapter):
@@ -54,7 +39,7 @@ class CDAN(Adapter):
         entropy: whether rows of certain prediction count more: CDAN+E, the paper's better variant.
         random_width: width d of the random map; 1024 as in the authors' code.
         hidden: width of the discriminator's hidden layers; 1024 as in the authors' code.
-        layers: number of hidden layers; 2 as in the authors' code.
+        depth: number of hidden layers; 2 as in the authors' code.
         dropout: share of the discriminator's hidden values that a training step sets to zero; 0.5 as in the authors'
             code.
         strength: the largest lambda; 1 as in the paper.
@@ -74,25 +59,25 @@ class CDAN(Adapter):
         entropy: bool = False,
         random_width: Count = 1024,
         hidden: Count = 1024,
-        layers: Annotated[int, Field(ge=0)] = 2,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
+        depth: Depth = 2,
+        dropout: Dropout = 0.5,
         strength: Positive = 1.0,
         schedule: WarmUp = "dann",
     ) -> None:
         super().__init__()
-        self.entropy, self.random_width, self.hidden, self.layers = entropy, random_width, hidden, layers
+        self.entropy, self.random_width, self.hidden, self.depth = entropy, random_width, hidden, depth
         self.dropout, self.strength, self.schedule = dropout, strength, schedule
         self.additive = not entropy  # a mean of means, unless rows are weighted by each other
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
+        require_classes(run, self.name, instead="`mmd`, `coral` or `dann`")
         width, classes = run.model.neck.width, run.model.head.width
         self.random = width * classes > WIDEST
         if self.random:
             self.register_buffer("of_features", torch.randn(width, self.random_width))
             self.register_buffer("of_classes", torch.randn(classes, self.random_width))
         seen = self.random_width if self.random else width * classes
-        self.discriminator = discriminator(seen, self.hidden, self.layers, self.dropout, batch_norm=False)
+        self.discriminator = discriminator(seen, self.hidden, self.depth, self.dropout, batch_norm=False)
 
     def penalty(self, step: Step) -> Tensor:
         rows = len(step.source)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from tlhub.adapter import Adapter, Need
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_alignment.adversary import discriminator, domain_loss, reverse
-from tlhub_alignment.fields import Count, Layers, Positive
-from tlhub_alignment.layers import tap, width
+from tlhub_alignment.fields import Count, Depth, Dropout, Layers, Positive
+from tlhub_alignment.layers import side_by_side, tap, width
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 
@@ -31,12 +30,12 @@ class DANN(Adapter):
     Deviation: the discriminator learns at the head's rate by the run's optimizer.
 
     Args:
-        layer: what the discriminator reads: `features` (what the head reads, the paper's choice), `backbone` (its
-            output), `logits`, or a module of the backbone by name; or a list of them, which one discriminator reads
-            side by side, so that their joint distributions are aligned.
+        layers: what the discriminator reads: `features` (what the head reads, the paper's choice), `backbone` (its
+            output), `logits`, or modules of the backbone by name. Several are read side by side, so that their joint
+            distributions are aligned.
         hidden: width of the discriminator's hidden layers; 1024 as in the paper's networks for natural images, which
             used 100 for MNIST.
-        layers: number of hidden layers; 2 as in the paper's networks for natural images, 1 for MNIST.
+        depth: number of hidden layers; 2 as in the paper's networks for natural images, 1 for MNIST.
         dropout: share of the discriminator's hidden values that a training step sets to zero; 0 as the paper names
             none.
         batch_norm: batch normalisation in the discriminator, over the rows of both domains together. Off as in the
@@ -53,27 +52,26 @@ class DANN(Adapter):
 
     def __init__(
         self,
-        layer: str | Layers = "features",
+        layers: Layers = ["features"],  # noqa: B006 - never changed
         hidden: Count = 1024,
-        layers: Annotated[int, Field(ge=0)] = 2,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        depth: Depth = 2,
+        dropout: Dropout = 0.0,
         batch_norm: bool = False,
         strength: Positive = 1.0,
         schedule: WarmUp = "dann",
     ) -> None:
         super().__init__()
-        self.read = [layer] if isinstance(layer, str) else list(layer)
-        self.hidden, self.layers, self.dropout, self.batch_norm = hidden, layers, dropout, batch_norm
-        self.strength, self.schedule = strength, schedule
+        self.layers, self.hidden, self.depth, self.dropout = list(layers), hidden, depth, dropout
+        self.batch_norm, self.strength, self.schedule = batch_norm, strength, schedule
         self.additive = not batch_norm  # a mean of means, unless rows are normalised by each other
 
     def prepare(self, run: Run) -> None:
-        tap(run, self.read, self.name)
-        seen = sum(width(run, layer) for layer in self.read)
-        self.discriminator = discriminator(seen, self.hidden, self.layers, self.dropout, self.batch_norm)
+        tap(run, self.layers, self.name)
+        seen = width(run, self.layers)
+        self.discriminator = discriminator(seen, self.hidden, self.depth, self.dropout, self.batch_norm)
 
     def penalty(self, step: Step) -> Tensor:
-        source, target = (torch.cat([v.layer(name) for name in self.read], 1) for v in (step.source, step.target))
+        source, target = (side_by_side(view, self.layers) for view in (step.source, step.target))
         factor = self.strength * warm_up(self.schedule, step.progress)
         told = self.discriminator(reverse(torch.cat([source, target]), factor)).squeeze(1)
         return domain_loss(told[: len(source)], told[len(source) :])

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from tlhub.errors import UserError
+from tlhub.run import Run
 from tlhub_alignment.gram import gram
 
 
@@ -48,6 +52,23 @@ def mmd2(kernel: Tensor, rows: int, unbiased: bool) -> Tensor:
     if min(len(x), len(y)) < 2:
         raise ValueError("the unbiased MMD needs two rows of each sample")
     return _mean_of_pairs(x) + _mean_of_pairs(y) - 2 * between.mean()
+
+
+def joint_mmd2(kernels: Sequence[Tensor], rows: int, unbiased: bool) -> Tensor:
+    """MMD^2 of several layers' joint distribution: that of the product of their kernel matrices (see `mmd2`)."""
+    product = kernels[0]
+    for kernel in kernels[1:]:
+        product = product * kernel
+    return mmd2(product, rows, unbiased)
+
+
+def require_two(run: Run, name: str) -> None:
+    """Raise UserError where a batch is too small for the adapter `name` to estimate an MMD without bias."""
+    if run.train.batch < 2:
+        raise UserError(
+            f"`{name}` cannot be estimated without bias from one example",
+            "raise `batch` under `train`, or write `estimator: biased`",
+        )
 
 
 def squared_distances(rows: Tensor) -> Tensor:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
-from tlhub.errors import UserError
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_alignment.fields import Layers, Positive
-from tlhub_alignment.gaussian import gaussian_kernels, mmd2
-from tlhub_alignment.layers import require_classes, tap
+from tlhub_alignment.fields import Estimator, Kernels, Layers, Positive
+from tlhub_alignment.gaussian import gaussian_kernels, joint_mmd2, require_two
+from tlhub_alignment.layers import tap
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 PREDICTION_SIGMA = 0.84**0.5
 """Of the predictions' kernel exp(-d^2 / 1.68): the authors' code. Probabilities have a scale that needs no estimate."""
-
-
-def joint_mmd2(kernels: Sequence[Tensor], rows: int, unbiased: bool) -> Tensor:
-    """MMD^2 of several layers' joint distribution: that of the product of their kernel matrices (see `mmd2`)."""
-    product = kernels[0]
-    for kernel in kernels[1:]:
-        product = product * kernel
-    return mmd2(product, rows, unbiased)
 
 
 class JAN(Adapter):
@@ -60,8 +49,8 @@ class JAN(Adapter):
     def __init__(
         self,
         layers: Layers = ["features"],  # noqa: B006 - never changed
-        kernels: Annotated[int, Field(gt=0, le=20)] = 5,
-        estimator: Literal["biased", "unbiased"] = "unbiased",
+        kernels: Kernels = 5,
+        estimator: Estimator = "unbiased",
         strength: Positive = 1.0,
         schedule: WarmUp = "constant",
     ) -> None:
@@ -70,12 +59,9 @@ class JAN(Adapter):
         self.unbiased = estimator == "unbiased"
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
-        if self.unbiased and run.train.batch < 2:
-            raise UserError(
-                "`jan` cannot be estimated without bias from one example",
-                "raise `batch` under `train`, or write `estimator: biased`",
-            )
+        require_classes(run, self.name, instead="`mmd`, `coral` or `dann`")
+        if self.unbiased:
+            require_two(run, self.name)
         tap(run, self.layers, self.name)
 
     def penalty(self, step: Step) -> Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from tlhub.errors import UserError
 from tlhub.run import Run
+from tlhub.step import View
 
 
 def tap(run: Run, layers: Sequence[str], name: str) -> None:
@@ -24,26 +26,19 @@ def tap(run: Run, layers: Sequence[str], name: str) -> None:
         run.model.tap(layer)
 
 
-def width(run: Run, layer: str) -> int:
-    """The width of a layer that was tapped; that of a module inside the backbone is found with one example."""
+def side_by_side(view: View, layers: Sequence[str]) -> Tensor:
+    """`[rows, width]`: what the layers gave, one beside the other."""
+    return torch.cat([view.layer(name) for name in layers], 1)
+
+
+def width(run: Run, layers: Sequence[str]) -> int:
+    """The width of tapped layers side by side; that of modules inside the backbone is found with one example."""
     model = run.model
     known = {"features": model.neck.width, "backbone": model.backbone.width, "logits": model.head.width}
-    if layer in known:
-        return known[layer]
-    preprocess, was_training = model.backbone.preprocess(train=False), model.training
-    model.eval()
-    with torch.inference_mode():
-        seen = model.see(model.backbone.collate([preprocess(run.domains[0].raw(0))]))
-    model.train(was_training)
-    return seen.layers[layer].shape[1]
-
-
-def require_classes(run: Run, name: str) -> None:
-    """Raise UserError where an example is not of exactly one class: the adapter `name` needs class probabilities."""
-    for domain in run.domains:
-        labels = domain.labels
-        if labels is not None and (labels.ndim > 1 or labels.is_floating_point()):
-            raise UserError(
-                f"`{name}` needs the probabilities of an example's classes, which `{run.task.name}` has not",
-                "use it where every example is of one class, or align with `mmd`, `coral` or `dann`",
-            )
+    if not known.keys() >= set(layers):
+        preprocess, was_training = model.backbone.preprocess(train=False), model.training
+        with torch.inference_mode():
+            seen = model.eval().see(model.backbone.collate([preprocess(run.domains[0].raw(0))]))
+        model.train(was_training)
+        known = {**{name: value.shape[1] for name, value in seen.layers.items()}, **known}
+    return sum(known[name] for name in layers)

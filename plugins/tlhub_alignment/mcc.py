@@ -6,12 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_alignment.entropy import certainty
 from tlhub_alignment.fields import Positive
-from tlhub_alignment.layers import require_classes
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 
@@ -54,7 +53,7 @@ class MCC(Adapter):
         self.temperature, self.strength, self.schedule = temperature, strength, schedule
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
+        require_classes(run, self.name, instead="`mmd`, `coral` or `dann`")
 
     def penalty(self, step: Step) -> Tensor:
         factor = self.strength * warm_up(self.schedule, step.progress)

@@ -7,13 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.head import Head
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_alignment.adversary import reverse
 from tlhub_alignment.fields import Positive
-from tlhub_alignment.layers import require_classes
 from tlhub_alignment.warmup import WarmUp, warm_up
 
 
@@ -53,7 +52,7 @@ class MCD(Adapter):
         self.strength, self.schedule = strength, schedule
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
+        require_classes(run, self.name, instead="`mmd`, `coral` or `dann`")
         head = run.model.head
         self.second = type(head)(**head.settings)
         self.task = run.task

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from tlhub.adapter import Adapter, Need
-from tlhub.errors import UserError
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_alignment.fields import Layers, Positive
-from tlhub_alignment.gaussian import multi_gaussian_mmd2
+from tlhub_alignment.fields import Estimator, Kernels, Layers, Positive
+from tlhub_alignment.gaussian import multi_gaussian_mmd2, require_two
 from tlhub_alignment.layers import tap
 from tlhub_alignment.warmup import WarmUp, warm_up
 
@@ -54,9 +52,9 @@ class MMD(Adapter):
     def __init__(
         self,
         layers: Layers = ["features"],  # noqa: B006 - never changed
-        kernels: Annotated[int, Field(gt=0, le=20)] = 5,
+        kernels: Kernels = 5,
         bandwidth: Positive | Literal["mean"] = "mean",
-        estimator: Literal["biased", "unbiased"] = "unbiased",
+        estimator: Estimator = "unbiased",
         strength: Positive = 1.0,
         schedule: WarmUp = "constant",
     ) -> None:
@@ -66,11 +64,8 @@ class MMD(Adapter):
         self.unbiased = estimator == "unbiased"
 
     def prepare(self, run: Run) -> None:
-        if self.unbiased and run.train.batch < 2:
-            raise UserError(
-                "`mmd` cannot be estimated without bias from one example",
-                "raise `batch` under `train`, or write `estimator: biased`",
-            )
+        if self.unbiased:
+            require_two(run, self.name)
         tap(run, self.layers, self.name)
 
     def penalty(self, step: Step) -> Tensor:

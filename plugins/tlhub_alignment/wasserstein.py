@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from tlhub.adapter import Adapter, Need
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_alignment.adversary import discriminator
-from tlhub_alignment.fields import Count, Positive
-from tlhub_alignment.layers import tap, width
+from tlhub_alignment.critic import between, gradient_penalty
+from tlhub_alignment.fields import Count, Depth, Layers, Positive
+from tlhub_alignment.layers import side_by_side, tap, width
 from tlhub_alignment.warmup import WarmUp, warm_up
-
-
-def gradient_penalty(critic: nn.Module, points: Tensor) -> Tensor:
-    """The mean over `points` `[rows, width]` of (|gradient of the critic| - 1)^2, for the critic to learn from."""
-    points = points.detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    steepness: Tensor = torch.linalg.vector_norm(slopes, dim=1)
-    return (steepness - 1).square().mean()
-
-
-def between(source: Tensor, target: Tensor) -> Tensor:
-    """A random point on the line from every row of `target` to a random row of `source`."""
-    others = source[torch.randint(len(source), (len(target),), device=source.device)]
-    return target + torch.rand(len(target), 1, device=target.device) * (others - target)
 
 
 class Wasserstein(Adapter):
@@ -46,10 +32,10 @@ class Wasserstein(Adapter):
     for both by gradient reversal, as in `dann`, was tried: the critic trails behind, and features run away from it.)
 
     Args:
-        layer: what the critic reads: `features` (what the head reads, the paper's choice), `backbone` (its output),
-            `logits`, or a module of the backbone by name.
+        layers: what the critic reads: `features` (what the head reads, the paper's choice), `backbone` (its output),
+            `logits`, or modules of the backbone by name. Several are read side by side.
         hidden: width of the critic's hidden layers; 100 as in the authors' code.
-        layers: number of hidden layers; 1 as in the authors' code.
+        depth: number of hidden layers; 1 as in the authors' code.
         gamma: factor of the gradient penalty; 10 as in the paper.
         critic_steps: steps of the critic for each step of the features; 5 as in the authors' code.
         critic_lr: rate of these steps; 0.01 settles for features of any width in some dozen steps; where features are
@@ -66,9 +52,9 @@ class Wasserstein(Adapter):
 
     def __init__(
         self,
-        layer: str = "features",
+        layers: Layers = ["features"],  # noqa: B006 - never changed
         hidden: Count = 100,
-        layers: Annotated[int, Field(ge=0)] = 1,
+        depth: Depth = 1,
         gamma: Positive = 10.0,
         critic_steps: Count = 5,
         critic_lr: Positive = 0.01,
@@ -76,16 +62,16 @@ class Wasserstein(Adapter):
         schedule: WarmUp = "constant",
     ) -> None:
         super().__init__()
-        self.layer, self.hidden, self.layers, self.gamma = layer, hidden, layers, gamma
+        self.layers, self.hidden, self.depth, self.gamma = list(layers), hidden, depth, gamma
         self.critic_steps, self.critic_lr, self.strength, self.schedule = critic_steps, critic_lr, strength, schedule
 
     def prepare(self, run: Run) -> None:
-        tap(run, [self.layer], self.name)
-        self.critic = discriminator(width(run, self.layer), self.hidden, self.layers, dropout=0.0, batch_norm=False)
+        tap(run, self.layers, self.name)
+        self.critic = discriminator(width(run, self.layers), self.hidden, self.depth, dropout=0.0, batch_norm=False)
         self.critic.requires_grad_(False)  # the run's optimizer leaves it alone
 
     def penalty(self, step: Step) -> Tensor:
-        source, target = step.source.layer(self.layer), step.target.layer(self.layer)
+        source, target = (side_by_side(view, self.layers) for view in (step.source, step.target))
         for _ in range(self.critic_steps):
             self._improve(source.detach(), target.detach())
         return self.strength * warm_up(self.schedule, step.progress) * self._distance(source, target)

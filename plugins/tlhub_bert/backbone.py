@@ -14,11 +14,12 @@ from torch import Tensor
 
 from tlhub.backbone import Backbone
 from tlhub.errors import SettingError
+from tlhub.lineage import Origin
 from tlhub.model import Model
 from tlhub.task import Task
 from tlhub_bert import native
 from tlhub_bert.encoder import configure, create, positions, recorded, stages
-from tlhub_bert.fetch import commit
+from tlhub_bert.fetch import commit, digest
 from tlhub_bert.preprocess import TextPreprocess
 from tlhub_bert.tokenizer import Source, cutting, tokenizer as load_tokenizer
 
@@ -127,6 +128,14 @@ class BertBackbone(Backbone):
     def preprocess(self, train: bool) -> TextPreprocess:
         """Token numbers `[tokens, fields]` of a text; the same in training."""
         return TextPreprocess(self.words, self.max_length)
+
+    def origins(self) -> Sequence[Origin]:
+        if not self.settings["pretrained"]:
+            return []
+        folder = Path(self.settings["model"]).expanduser()
+        if folder.is_dir():
+            return [Origin("backbone", folder.resolve().name, digest(folder))]
+        return [Origin("backbone", self.settings["model"], self.settings["revision"])]
 
     def rebuild(self) -> Mapping[str, Any]:
         """The architecture in full, so that neither weights nor a model's configuration are fetched."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tlhub.checkpoint import sha256
 from tlhub.errors import SettingError
 
 OFFLINE = "name a local folder, or check the name and the connection"
@@ -54,3 +56,11 @@ def commit(place: str, revision: str | None) -> str | None:
         return None
     file = try_to_load_from_cache(place, "config.json", revision=revision or "main")
     return Path(file).parent.name if isinstance(file, str) else None
+
+
+def digest(folder: Path) -> str:
+    """`sha256:` and the digest of a folder's weights; of their files' digests, where there are several."""
+    files = sorted(folder.glob("*.safetensors"))
+    digests = [sha256(file) for file in files]
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return f"sha256:{whole}"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlhub.errors import DataError
+from tlhub.inputs import read_bytes
 
 CONTENT_LIMIT = 256 * 2**20
 """Files of more bytes than this, all together, are known by names, sizes and times of change, not by content."""
@@ -60,14 +61,6 @@ def missing(path: Path) -> DataError:
     return DataError(f"there is no file or folder {path}", f"{parent} holds {there}")
 
 
-def read_bytes(file: Path) -> bytes:
-    """A file's content. Raises DataError where it cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
 def not_utf8(file: Path) -> DataError:
     """The error for a file that is not UTF-8, with the first line that is not."""
     with file.open("rb") as lines:
@@ -85,15 +78,11 @@ def digests(files: Sequence[Path]) -> list[str]:
     try:
         stats = [file.stat() for file in files]
     except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
     if sum(stat.st_size for stat in stats) > CONTENT_LIMIT:
         known = zip(files, stats, strict=True)
         return [f"{file.name} {stat.st_size} {stat.st_mtime_ns}" for file, stat in known]
     return [hashlib.sha256(read_bytes(file)).hexdigest() for file in files]
-
-
-def _unreadable(file: Path, error: OSError) -> DataError:
-    return DataError(f"{file} cannot be read: {error.strerror}")
 
 
 def _split_of(file: Path) -> str:

@@ -5,7 +5,6 @@ All of them can be pickled and read by several processes at once: none keeps a f
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import DataError
-from tlhub_data.files import digests, not_utf8, read_bytes
+from tlhub.inputs import decode, read_bytes
+from tlhub_data.files import digests, not_utf8
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
-    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -175,25 +174,6 @@ class Vectors(Sequence[Any]):
         return (vector.tobytes() for vector in self.vectors.numpy())
 
 
-def decode(content: bytes, where: str) -> Image:
-    """The image in a file's content, turned upright as its EXIF orientation says; in whatever mode it was stored.
-
-    Raises DataError that begins with `where` if it cannot be decoded.
-    """
-    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(content), formats=_formats(content))
-        image.load()
-        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # asked first: `exif_transpose` asks slowly
-            ImageOps.exif_transpose(image, in_place=True)
-    except Exception as error:  # Pillow's decoders raise whatever they stumble over
-        unknown = isinstance(error, UnidentifiedImageError)
-        reason = "it is empty" if not content else "no known image format" if unknown else str(error)
-        raise DataError(f"{where} cannot be read as an image: {reason}", "replace it, or remove it") from error
-    return image
-
-
 def _text(file: Path) -> str:
     try:
         return read_bytes(file).decode("utf-8-sig")
@@ -208,14 +188,3 @@ def _digest(value: Any) -> bytes:
 def _content(value: Any) -> bytes | None:
     content = value.get("bytes") if isinstance(value, dict) else value
     return content if isinstance(content, bytes) else None
-
-
-def _formats(content: bytes) -> list[str] | None:
-    """The format by its first bytes; Pillow tries one decoder after the other, which takes longer than decoding."""
-    if content.startswith(b"\xff\xd8"):
-        return ["JPEG"]
-    if content.startswith(b"\x89PNG"):
-        return ["PNG"]
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return ["WEBP"]
-    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from tlhub.backbone import Backbone
 from tlhub.errors import SettingError
+from tlhub.weights import read_weights
 from tlhub_digitnets.preprocess import DigitPreprocess
 
 Size = Annotated[int, Field(ge=16, le=512)]
@@ -88,17 +88,8 @@ def block(layer: nn.Module, channels: int, batch_norm: bool, dropout: float = 0.
 
 def load_weights(backbone: Backbone, path: str) -> None:
     """Fill a backbone from a safetensors file of exactly its tensors. Raises SettingError where it does not fit."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise SettingError("weights", f"there is no file `{path}`", f"a relative path starts in {Path.cwd()}")
     try:
-        backbone.load_state_dict(load_file(file))
-    except SafetensorError as error:
-        hint = "only safetensors files are read: other formats can run code when they are opened"
-        raise SettingError("weights", f"`{path}` cannot be read as safetensors: {error}", hint) from error
+        backbone.load_state_dict(read_weights(path))
     except RuntimeError as error:
         problem = "; ".join(line.strip() for line in str(error).splitlines()[1:4])
         hint = "was it saved from the same network with the same settings?"

@@ -10,9 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from tlhub.errors import SettingError, UserError
+from tlhub.measure import to_device
 from tlhub.run import Run
-from tlhub.step import Step, View
-from tlhub_distill.maps import Maps, compare_sizes
+from tlhub.step import Step
+from tlhub_distill.maps import compare_sizes, tap_maps
 from tlhub_distill.taught import On, Taught
 from tlhub_distill.teacher import check_place, load_teacher
 
@@ -40,8 +41,8 @@ class AttentionTransfer(Taught):
     Deviation: the distance is squared, as in the authors' code; eq. 2 has no square, and no gradient where both agree.
 
     Args:
-        teacher: the folder of a saved model, such as `runs/photos`, or `hub:OWNER/NAME@COMMIT`, a repository of the
-            Hugging Face Hub that holds one.
+        teacher: the folder of a saved model, such as `runs/photos`; an entry of the registry, such as `photos:3`; or a
+            model on the Hugging Face Hub, `hub:OWNER/NAME@COMMIT`.
         layers: modules of the student's backbone whose maps are compared, such as the stages `net.blocks.2` and
             `net.blocks.5`.
         teacher_layers: the teacher's modules they are compared with, in order; those of the same names by default.
@@ -73,7 +74,7 @@ class AttentionTransfer(Taught):
 
     def prepare(self, run: Run) -> None:
         self.domains(run)
-        self.teacher = load_teacher(self.place, run, self.name)  # no module of this one: it never trains
+        self.teacher = load_teacher(self.place, run, self)  # no module of this one: it never trains
         ours, theirs = run.model.backbone, self.teacher.model.backbone
         preprocess = ours.preprocess(train=False)
         if preprocess != theirs.preprocess(train=False):
@@ -82,24 +83,17 @@ class AttentionTransfer(Taught):
                 f"  the teacher: {theirs.preprocess(train=False)}\n  the student: {preprocess}",
                 "set the backbone's input size and cropping as the teacher's, or use `distillation`",
             )
-        self.student_maps = Maps(ours, self.layers, learning=True)
-        self.teacher_maps = Maps(theirs, self.teacher_layers, learning=False)
         example = ours.collate([preprocess(run.domains[0].raw(0))])
-        compare_sizes(self.student_maps, self.teacher_maps, example, run.device)
-
-    def weights(self, view: View) -> None:
-        self.student_maps.held = True  # they are the joint pass's
+        student = tap_maps(run.model, self.layers, example)  # which is not on the device yet
+        teacher = tap_maps(self.teacher.model, self.teacher_layers, to_device(example, run.device))
+        compare_sizes(zip(self.layers, self.teacher_layers, strict=True), student, teacher)
 
     def penalty(self, step: Step) -> Tensor:
         views = self.views(step)
         with torch.no_grad():
-            self.teacher.model.backbone(torch.cat([view.inputs for view in views]))
-        rows = [len(view) for view in step.views]
+            seen = self.teacher.model.see(torch.cat([view.inputs for view in views]))
         terms = []
-        for student, teacher in zip(self.student_maps.take(), self.teacher_maps.take(), strict=True):
-            parts = zip(step.views, torch.split(student, rows), strict=True)
-            terms.append(attention_loss(torch.cat([part for view, part in parts if self.looks_at(view)]), teacher))
+        for ours, theirs in zip(self.layers, self.teacher_layers, strict=True):
+            maps = torch.cat([view.map(ours) for view in views])
+            terms.append(attention_loss(maps, seen.map(theirs).float()))
         return self.strength / 2 * torch.stack(terms).sum()
-
-    def finish(self, run: Run) -> None:
-        self.student_maps.remove()

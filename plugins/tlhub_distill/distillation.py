@@ -8,10 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tlhub.adapter import require_classes
 from tlhub.measure import outputs
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_distill.soft import columns, distillation_loss, require_classes, soft_answers
+from tlhub_distill.soft import columns, distillation_loss, soft_answers
 from tlhub_distill.taught import On, Taught
 from tlhub_distill.teacher import check_place, load_teacher
 
@@ -33,8 +34,8 @@ class Distillation(Taught):
     Deviation: the task loss keeps the weight 1; the paper's weighted average a : 1 - a is `strength: a / (1 - a)`.
 
     Args:
-        teacher: the folder of a saved model, such as `runs/photos`; `hub:OWNER/NAME@COMMIT`, a repository of the
-            Hugging Face Hub that holds one; or a list of such places.
+        teacher: the folder of a saved model, such as `runs/photos`; an entry of the registry, such as `photos:3`; a
+            model on the Hugging Face Hub, `hub:OWNER/NAME@COMMIT`; or a list of such places.
         on: the examples it is asked about: the `target`'s, the `source`'s, or `all`; labels are not needed.
         temperature: T; at 1 the probabilities are as they are, at higher ones the small ones count more. 4 is
             customary; the paper tried 1 to 20.
@@ -59,10 +60,10 @@ class Distillation(Taught):
         self.temperature, self.strength = temperature, strength
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
+        require_classes(run, self.name, instead="`feature_distillation` or `relational_distillation`")
         told: dict[str, list[Tensor]] = {domain.key: [] for domain in self.domains(run)}
         for place in self.teachers:
-            teacher = load_teacher(place, run, self.name)
+            teacher = load_teacher(place, run, self)
             wanted = columns(teacher, run, self.name)
             for domain in self.domains(run):
                 said = outputs(teacher.model, domain, run.device, run.workers)

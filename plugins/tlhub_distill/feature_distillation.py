@@ -38,8 +38,8 @@ class FeatureDistillation(Taught):
     Deviation: divided by the width of the features, so that `strength` means the same for all teachers.
 
     Args:
-        teacher: the folder of a saved model, such as `runs/photos`, or `hub:OWNER/NAME@COMMIT`, a repository of the
-            Hugging Face Hub that holds one.
+        teacher: the folder of a saved model, such as `runs/photos`; an entry of the registry, such as `photos:3`; or a
+            model on the Hugging Face Hub, `hub:OWNER/NAME@COMMIT`.
         on: the examples whose features are learnt: the `target`'s, the `source`'s, or `all`; labels are not needed.
         strength: factor of the term in the loss.
     """
@@ -55,7 +55,7 @@ class FeatureDistillation(Taught):
         self.teacher, self.strength = teacher, strength
 
     def prepare(self, run: Run) -> None:
-        model = load_teacher(self.teacher, run, self.name).model
+        model = load_teacher(self.teacher, run, self).model
         self.remember({d.key: outputs(model, d, run.device, run.workers).features for d in self.domains(run)})
         self.regressor = nn.Linear(run.model.neck.width, self.table.shape[1])
 

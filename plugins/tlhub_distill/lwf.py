@@ -8,12 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tlhub.adapter import require_classes
 from tlhub.errors import UserError
 from tlhub.measure import outputs
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_distill.old_model import go_on, reorder
-from tlhub_distill.soft import columns, require_classes, soft_answers
+from tlhub_distill.soft import columns, soft_answers
 from tlhub_distill.taught import On, Taught
 from tlhub_distill.teacher import check_place, load_teacher
 
@@ -42,8 +43,9 @@ class LwF(Taught):
     Deviation: weight decay is the run's, and the saved model answers the new classes alone.
 
     Args:
-        teacher: the old model: the folder of a saved model, such as `runs/photos`, or `hub:OWNER/NAME@COMMIT`, a
-            repository of the Hugging Face Hub that holds one. The manifest's backbone must be the one it was made with.
+        teacher: the old model: the folder of a saved model, such as `runs/photos`; an entry of the registry, such as
+            `photos:3`; or a model on the Hugging Face Hub, `hub:OWNER/NAME@COMMIT`. The manifest's backbone must be the
+            one it was made with.
         on: the new examples: the `target`'s, the `source`'s, or `all`; labels are not needed.
         temperature: T; 2 as in the paper.
         strength: factor of L_old in the loss, lambda_o; 1 as in the paper.
@@ -66,8 +68,8 @@ class LwF(Taught):
         self.teacher, self.temperature, self.strength = teacher, temperature, strength
 
     def modify(self, run: Run) -> None:
-        require_classes(run, self.name)
-        old = load_teacher(self.teacher, run, self.name)
+        require_classes(run, self.name, instead="`feature_distillation` or `relational_distillation`")
+        old = load_teacher(self.teacher, run, self)
         if old.record["task"]["use"] != run.task.name:
             raise UserError(f"the model in {old.folder} answers `{old.record['task']['use']}`, not `{run.task.name}`")
         self.old_head = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -13,48 +12,9 @@ from tlhub.errors import SettingError, UserError
 from tlhub.measure import outputs
 from tlhub.run import Run
 from tlhub.step import Step
+from tlhub_distill.relations import angle_loss, distance_loss, distances
 from tlhub_distill.taught import On, Taught
 from tlhub_distill.teacher import check_place, load_teacher
-
-
-def distances(features: Tensor) -> Tensor:
-    """`[rows, rows]`: Euclidean distances; the gradient of one that is 0 is 0."""
-    return torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-D, eq. 5 to 7: how pairs of rows differ in distance, in units of the mean distance of each; from `distances`.
-
-    The Huber loss, the mean over all pairs of different rows.
-    """
-    pairs = len(student) * (len(student) - 1)
-    tiny = torch.finfo(student.dtype).tiny
-    ours, theirs = (each / (each.sum() / pairs).clamp(min=tiny) for each in (student, teacher))
-    return F.smooth_l1_loss(ours, theirs, reduction="sum") / pairs
-
-
-def cosines(lengths: Tensor) -> Tensor:
-    """`[rows, rows, rows]`: of rows i, j, k the cosine of the angle at j, eq. 8, from `distances`.
-
-    0 where j is at the place of i or k, so that there is no angle.
-    """
-    squares = lengths.square()
-    sides = lengths[:, :, None] * lengths[None]
-    there = sides > 0
-    twice = squares[:, :, None] + squares[None] - squares[:, None]
-    return torch.where(there, twice / (2 * sides.where(there, 1)), 0)
-
-
-def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-A, eq. 8 to 10: how triples of rows differ in the cosines of their angles; from `distances`.
-
-    The Huber loss, the mean over all triples of different rows.
-    """
-    n = len(student)
-    different = ~torch.eye(n, dtype=torch.bool, device=student.device)
-    triples = different[:, :, None] & different[None] & different[:, None]
-    losses = F.smooth_l1_loss(cosines(student), cosines(teacher), reduction="none")
-    return losses.where(triples, 0).sum() / (n * (n - 1) * (n - 2))
 
 
 class RelationalDistillation(Taught):
@@ -72,8 +32,8 @@ class RelationalDistillation(Taught):
     with itself.
 
     Args:
-        teacher: the folder of a saved model, such as `runs/photos`, or `hub:OWNER/NAME@COMMIT`, a repository of the
-            Hugging Face Hub that holds one.
+        teacher: the folder of a saved model, such as `runs/photos`; an entry of the registry, such as `photos:3`; or a
+            model on the Hugging Face Hub, `hub:OWNER/NAME@COMMIT`.
         on: the examples whose relations are learnt: the `target`'s, the `source`'s, or `all`; labels are not needed.
         distance: factor of RKD-D in the loss; 25 as in the paper for classification. 0 leaves it out.
         angle: factor of RKD-A in the loss; 50 as in the paper for classification. 0 leaves it out.
@@ -99,7 +59,7 @@ class RelationalDistillation(Taught):
         rows, needed = run.train.batch * len(self.domains(run)), 3 if self.angle else 2
         if rows < needed:
             raise UserError(f"`{self.name}` compares {needed} examples, and a batch has {rows}", "raise `batch`")
-        model = load_teacher(self.teacher, run, self.name).model
+        model = load_teacher(self.teacher, run, self).model
         self.remember({d.key: outputs(model, d, run.device, run.workers).features for d in self.domains(run)})
 
     def penalty(self, step: Step) -> Tensor:

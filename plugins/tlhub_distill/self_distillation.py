@@ -8,9 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from tlhub.adapter import require_classes
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_distill.soft import distillation_loss, require_classes, soft_answers
+from tlhub_distill.soft import distillation_loss, soft_answers
 from tlhub_distill.taught import On, Taught
 
 
@@ -52,7 +53,7 @@ class SelfDistillation(Taught):
         self.rounds, self.temperature, self.strength = generations, temperature, strength
 
     def prepare(self, run: Run) -> None:
-        require_classes(run, self.name)
+        require_classes(run, self.name, instead="`feature_distillation` or `relational_distillation`")
         self.taught = False
         outputs = len(run.classes or ())
         self.remember({d.key: torch.zeros(len(d), outputs) for d in self.domains(run)}, persistent=True)

@@ -26,16 +26,6 @@ def distillation_loss(logits: Tensor, told: Tensor, temperature: float) -> Tenso
     return temperature**2 * F.kl_div(said, told, reduction="batchmean", log_target=True)
 
 
-def require_classes(run: Run, name: str) -> None:
-    """Raise UserError where an example is not of exactly one class: the adapter `name` compares class probabilities."""
-    labels = [domain.labels for domain in run.domains if domain.labels is not None]
-    if run.classes is None or any(each.ndim > 1 or each.is_floating_point() for each in labels):
-        raise UserError(
-            f"`{name}` compares the probabilities of an example's classes, which `{run.task.name}` has not",
-            "use it where every example is of one class, or `feature_distillation` or `relational_distillation`",
-        )
-
-
 def columns(teacher: Adapted, run: Run, name: str) -> list[int]:
     """Where among the teacher's logits those of the run's classes are, matched by name.
 

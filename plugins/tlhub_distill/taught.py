@@ -11,6 +11,7 @@ from torch import Tensor
 from tlhub.adapter import Adapter, Need
 from tlhub.data import Domain
 from tlhub.errors import UserError
+from tlhub.lineage import Origin
 from tlhub.run import Run
 from tlhub.step import Step, View
 
@@ -25,6 +26,9 @@ class Taught(Adapter):
 
     Args:
         on: the domains.
+
+    Attributes:
+        learned_from: its teachers, as they are loaded.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.TARGET})
@@ -33,8 +37,12 @@ class Taught(Adapter):
     def __init__(self, on: On) -> None:
         super().__init__()
         self.on = on
+        self.learned_from: list[Origin] = []
         if on != "target":
             self.needs = frozenset()  # type: ignore[misc]  # follows from a setting
+
+    def origins(self) -> Sequence[Origin]:
+        return self.learned_from
 
     def domains(self, run: Run) -> list[Domain]:
         """The domains that `on` names. Raises UserError where the run has none of them."""
@@ -54,11 +62,7 @@ class Taught(Adapter):
 
     def views(self, step: Step) -> list[View]:
         """The views of the domains that `on` names."""
-        return [view for view in step.views if self.looks_at(view)]
-
-    def looks_at(self, view: View) -> bool:
-        """Whether the view is of a domain that `on` names."""
-        return self.on in ("all", view.role)
+        return [view for view in step.views if self.on in ("all", view.role)]
 
     def known(self, views: Sequence[View]) -> Tensor:
         """What is kept of the views' examples, a row for each."""

@@ -94,20 +94,22 @@ class Delta(Adapter):
             return
         self.reference.backbone.load_state_dict(run.model.backbone.state_dict())
         if self.attention:
-            model = copy.deepcopy(run.model).eval()
-            model.taps = []
-            widths = [len(self.get_buffer(f"weights_{number}")) for number in range(len(self.names))]
+            model = copy.deepcopy(self.reference)  # whose head is fitted
+            widths = [len(weights) for weights in self._channels()]
             found = channel_weights(run, model, self.names, widths, self.examples)
-            for number, weights in enumerate(found):
-                self.get_buffer(f"weights_{number}").copy_(weights)
+            for weights, new in zip(self._channels(), found, strict=True):
+                weights.copy_(new)
 
     def penalty(self, step: Step) -> Tensor:
         terms = []
         for view in step.views:
             with torch.no_grad(), torch.autocast(view.features.device.type, torch.bfloat16, self.bf16):
                 seen = self.reference.see(view.inputs)
-            for number, name in enumerate(self.names):
+            for name, weights in zip(self.names, self._channels(), strict=True):
                 squares = (view.map(name) - seen.map(name).float()).square()
-                apart = self.reference.backbone.pooled(squares, view.inputs)
-                terms.append(weighed(apart, self.get_buffer(f"weights_{number}")).sum())
+                terms.append(weighed(self.reference.backbone.pooled(squares, view.inputs), weights).sum())
         return self.strength * torch.stack(terms).sum() / sum(map(len, step.views))
+
+    def _channels(self) -> list[Tensor]:
+        """For every layer `[channels]`: how much each counts."""
+        return [self.get_buffer(f"weights_{number}") for number in range(len(self.names))]

@@ -60,16 +60,16 @@ def merge(backbone: Backbone) -> None:
     del net.peft_config
 
 
-def refuse_unpinned(backbone: Backbone) -> None:
+def refuse_unpinned(run: Run) -> None:
     """Raise UserError where the settings do not give the same weights again: peft's form leaves those out."""
-    again = type(backbone)(**backbone.settings).state_dict()
-    pretrained = _pretrained(backbone)
-    random = [name for name, value in pretrained.items() if not torch.equal(value, again[name])]
-    if random:
+    again = type(run.named)(**run.named.settings).resolved().state_dict()
+    pretrained = _pretrained(run.model.backbone)
+    others = [name for name, value in pretrained.items() if not torch.equal(value, again[name])]
+    if others:
         raise UserError(
-            f"`lora` cannot save an adapter alone: {len(random)} of {len(pretrained)} tensors of the backbone "
-            f"start at random, such as `{random[0]}`, so that nobody has the weights it belongs to",
-            "write `save: merged`, or start from pretrained weights",
+            f"`lora` cannot save an adapter alone: {len(others)} of {len(pretrained)} tensors of the backbone, such as "
+            f"`{others[0]}`, are not those that its settings name, so that nobody has the weights it belongs to",
+            "write `save: merged`, or start from pretrained weights, which no adapter before replaces, as `lwf` does",
         )
 
 
@@ -91,8 +91,8 @@ def export(run: Run, folder: Path) -> str:
     ends = (task for end, task in TASKS.items() if type(net).__name__.endswith(end))
 
     config = copy.copy(net.peft_config["default"])
-    config.base_model_name_or_path = backbone.settings.get("model")
-    config.revision = backbone.settings.get("revision")
+    config.base_model_name_or_path = run.named.settings.get("model")
+    config.revision = run.named.settings.get("revision")
     config.modules_to_save = sorted(modules) or None
     config.task_type = next(ends, None) if classifier else None
     config.inference_mode = True

@@ -8,11 +8,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_selftrain.fields import Positive
-from tlhub_selftrain.suited import require_classes
 
 
 def mean_entropy(logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub.train import half_precision
@@ -15,7 +15,7 @@ from tlhub_selftrain.confident import confident_loss
 from tlhub_selftrain.fields import Positive, Share
 from tlhub_selftrain.look import look, untracked
 from tlhub_selftrain.strong import strong
-from tlhub_selftrain.suited import require_classes, require_disturbable
+from tlhub_selftrain.suited import require_disturbable
 from tlhub_selftrain.thinned import thinned
 
 

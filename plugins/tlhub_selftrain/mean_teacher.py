@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.errors import UserError
 from tlhub.model import Model, memory_order
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub.train import half_precision
+from tlhub_selftrain.average import follow
 from tlhub_selftrain.fields import Positive, Share
 from tlhub_selftrain.look import look
 from tlhub_selftrain.ramp import sigmoid_shaped
-from tlhub_selftrain.suited import require_classes, require_disturbable
+from tlhub_selftrain.suited import require_disturbable
 from tlhub_selftrain.thinned import thinned
 from tlhub_selftrain.warp import nudged
 
@@ -27,22 +27,6 @@ from tlhub_selftrain.warp import nudged
 def consistency(logits: Tensor, told: Tensor) -> Tensor:
     """The mean over rows of the squared distance between two predictions' probabilities."""
     return (logits.softmax(1) - told.softmax(1)).square().sum(1).mean()
-
-
-@torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """Move all the teacher's numbers towards the student's: decay * teacher + (1 - decay) * student."""
-    pairs = list(zip(_tensors(teacher), _tensors(student), strict=True))
-    moving = [pair for pair in pairs if pair[0].is_floating_point()]
-    torch._foreach_lerp_([ours for ours, _ in moving], [theirs for _, theirs in moving], 1 - decay)
-    for ours, theirs in pairs:
-        if not ours.is_floating_point():
-            ours.copy_(theirs)
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
 
 
 class MeanTeacher(Adapter):

@@ -6,14 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from tlhub.adapter import Adapter, Need
+from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.errors import SettingError
 from tlhub.run import Run
 from tlhub.step import Step
 from tlhub_selftrain.confident import confident_loss
 from tlhub_selftrain.fields import Positive, Share
 from tlhub_selftrain.ramp import linear
-from tlhub_selftrain.suited import require_classes
 
 
 class PseudoLabel(Adapter):

@@ -1,4 +1,4 @@
-"""What self-training must know of a run before it begins."""
+"""Whether a run's examples can be disturbed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ from torch import Tensor
 
 from tlhub.errors import UserError
 from tlhub.run import Run
-
-
-def require_classes(run: Run, name: str) -> None:
-    """Raise UserError where an example is not of exactly one class: the adapter `name` needs class probabilities."""
-    for domain in run.domains:
-        labels = domain.labels
-        if labels is not None and (labels.ndim > 1 or labels.is_floating_point()):
-            raise UserError(
-                f"`{name}` needs the probabilities of an example's classes, which `{run.task.name}` has not",
-                "use it where every example is of one class",
-            )
 
 
 def require_disturbable(run: Run, name: str) -> None:

@@ -12,10 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from tlhub.backbone import Backbone
+from tlhub.lineage import Origin
 from tlhub.model import Model
 from tlhub.task import Task
 from tlhub_timm import native
 from tlhub_timm.create import create, features
+from tlhub_timm.origin import of_file, of_network
 from tlhub_timm.preprocess import Augment, ImagePreprocess
 from tlhub_timm.weights import load_weights
 
@@ -118,6 +120,11 @@ class TimmBackbone(Backbone):
         if output.ndim == 4 and getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             return output.mean((1, 2))
         return super().pooled(output, inputs)
+
+    def origins(self) -> Sequence[Origin]:
+        if self.settings["weights"] is not None:
+            return [of_file(self.settings["weights"])]
+        return [of_network(self.net, self.settings["model"])] if self.settings["pretrained"] else []
 
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that name everything the weights or the Hub had a say in, so that nothing is fetched."""

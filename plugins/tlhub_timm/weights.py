@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from tlhub.errors import SettingError
+from tlhub.weights import read_weights
 
 State = Mapping[str, Tensor]
 
@@ -30,21 +30,8 @@ def load_weights(net: Any, path: str, model: str) -> None:
 
 
 def _read(path: str) -> State:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    file = Path(path).expanduser()
-    if file.is_dir():
-        raise SettingError("weights", f"`{path}` is a folder", "name the .safetensors file in it")
-    if not file.is_file():
-        raise SettingError("weights", f"there is no file `{path}`", f"a relative path starts in {Path.cwd()}")
-    try:
-        state: State = load_file(file)
-    except (SafetensorError, OSError) as error:
-        hint = "only safetensors files are read: other formats can run code when they are opened"
-        raise SettingError("weights", f"`{path}` cannot be read as safetensors: {error}", hint) from error
     # counters of seen batches have other shapes in some files, and nothing depends on them
-    return {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    return {key: value for key, value in read_weights(path).items() if not key.endswith("num_batches_tracked")}
 
 
 def _without_classifier(net: Any, state: State) -> State:

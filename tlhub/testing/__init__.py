@@ -8,7 +8,13 @@
 A component whose settings have no default gives them in `settings`.
 """
 
-from tlhub.testing.contracts import AdapterContract, BackboneContract, DatasetContract, HeadContract
+from tlhub.testing.contracts import (
+    AdapterContract,
+    BackboneContract,
+    DatasetContract,
+    HeadContract,
+    ValidatorContract,
+)
 from tlhub.testing.toys import Toys, toy_catalog, toy_manifest
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "DatasetContract",
     "HeadContract",
     "Toys",
+    "ValidatorContract",
     "toy_catalog",
     "toy_manifest",
 ]

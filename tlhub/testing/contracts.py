@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from tlhub import manifest as manifests
 from tlhub.adaptation import adapt
-from tlhub.adapter import Adapter
+from tlhub.adapter import Adapter, Need
 from tlhub.artifact import load
 from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
@@ -21,9 +22,11 @@ from tlhub.data import NO_LABEL, Dataset
 from tlhub.head import Head
 from tlhub.randomness import seed_all
 from tlhub.run import Run, open_data
+from tlhub.selection import Selection
 from tlhub.settings import describe
 from tlhub.testing.toys import toy_catalog, toy_manifest
 from tlhub.train import train
+from tlhub.validator import Validator
 from tlhub.watch import Watch
 
 
@@ -59,6 +62,11 @@ class BackboneContract(_Contract):
     component: ClassVar[type[Backbone]]
     vector_width: ClassVar[int] = 4
 
+    def network(self) -> Backbone:
+        """The network of a fresh instance, which may only say where that is found."""
+        made: Backbone = self.make()
+        return made.resolved()
+
     def example(self, number: int = 0) -> Any:
         """A raw input of the backbone's modality."""
         import numpy as np
@@ -77,29 +85,29 @@ class BackboneContract(_Contract):
         return backbone.collate([preprocess(self.example(number)) for number in range(rows)])
 
     def test_features_have_the_width_it_says(self) -> None:
-        backbone = self.make().eval()
+        backbone = self.network().eval()
         features = backbone(self.batch(backbone))
         assert features.shape == (3, backbone.width)
         assert torch.isfinite(features).all()
 
     def test_an_example_does_not_depend_on_its_neighbours_in_evaluation(self) -> None:
-        backbone = self.make().eval()
+        backbone = self.network().eval()
         with torch.inference_mode():
             together = backbone(self.batch(backbone))
             alone = backbone(self.batch(backbone, rows=1))
         torch.testing.assert_close(together[:1], alone, rtol=1e-3, atol=1e-4)
 
     def test_stages_hold_every_parameter_once(self) -> None:
-        backbone = self.make()
+        backbone = self.network()
         staged = [name for stage in backbone.stages() for name in stage]
         assert sorted(staged) == sorted(name for name, _ in backbone.named_parameters())
         assert all(stage for stage in backbone.stages()), "no stage is empty"
 
     def test_preprocessing_for_evaluation_is_not_random(self) -> None:
-        assert not self.make().preprocess(train=False).random
+        assert not self.network().preprocess(train=False).random
 
     def test_preprocessing_repeats_under_the_same_seed(self) -> None:
-        preprocess = self.make().preprocess(train=True)
+        preprocess = self.network().preprocess(train=True)
         made = []
         for _ in range(2):
             seed_all(1, "augmentation")
@@ -107,28 +115,30 @@ class BackboneContract(_Contract):
         torch.testing.assert_close(made[0], made[1], rtol=0, atol=0)
 
     def test_equal_preprocessing_compares_equal(self) -> None:
-        backbone = self.make()
+        backbone = self.network()
         first, second = backbone.preprocess(train=False), backbone.preprocess(train=False)
         assert first == second
         assert hash(first) == hash(second)
 
     def test_preprocessing_travels_to_other_processes(self) -> None:
         for training in (False, True):
-            preprocess = self.make().preprocess(training)
+            preprocess = self.network().preprocess(training)
             assert pickle.loads(pickle.dumps(preprocess)) == preprocess
 
     def test_it_can_be_built_again_without_its_weights(self) -> None:
-        backbone = self.make()
+        backbone = self.network()
         again = type(backbone)(**backbone.rebuild())
         assert again.state_dict().keys() == backbone.state_dict().keys()
         again.load_state_dict(backbone.state_dict())
         again.eval()
         backbone.eval()
         with torch.inference_mode():
-            assert torch.equal(backbone(self.batch(backbone)), again(self.batch(again)))
+            torch.testing.assert_close(backbone(self.batch(backbone)), again(self.batch(again)))
 
     def test_the_gradient_reaches_every_parameter(self) -> None:
-        backbone = self.make().train()
+        backbone = self.network().train()
+        if not list(backbone.parameters()):  # it hands on what it is given
+            return
         backbone(self.batch(backbone)).square().sum().backward()
         without = [name for name, parameter in backbone.named_parameters() if parameter.grad is None]
         assert without == []
@@ -280,6 +290,66 @@ class AdapterContract(_Contract):
         training = ("pretrain", "start_round", "start_epoch", "weights", "penalty", "end_round")
         moments = ("modify", "prepare", *training, "finish")
         assert any(getattr(kind, moment) is not getattr(Adapter, moment) for moment in moments)
+
+
+class ValidatorContract(_Contract):
+    """A validator: its score is finite and depends on the model alone, and training with it resumes exactly.
+
+    `modality` chooses the toys it is tried on, images or texts; `manifest` may be overridden where they do not fit.
+    """
+
+    component: ClassVar[type[Validator]]
+    modality: ClassVar[Literal["image", "text"]] = "image"
+
+    def manifest(self, **train: Any) -> dict[str, Any]:
+        """What it is tried on; target labels are shown to a validator that needs them."""
+        written = toy_manifest([{"use": "mmd"}], self.modality, **train)
+        if Need.TARGET_LABELS in self.component.needs:
+            written["target"]["labels"] = "all"
+        return {**written, "select": {"use": self.component.name, **self.settings}}
+
+    def compose(self, **train: Any) -> Run:
+        """A fresh run."""
+        catalog = toy_catalog(validators=[self.component])
+        loaded = manifests.from_dict(self.manifest(**train), catalog=catalog)
+        return Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
+
+    def test_the_score_is_finite_and_needs_no_global_generator(self) -> None:
+        run = self.compose()
+        assert run.validator is not None
+        scores = []
+        for number in range(2):
+            seed_all(number, "something else")
+            scores.append(run.validator.score(run.task, Selection(run, Watch()).evidence()))
+        assert math.isfinite(scores[0])
+        assert scores[0] == scores[1]
+
+    def test_scoring_leaves_the_model_as_it_was(self) -> None:
+        run = self.compose()
+        assert run.validator is not None
+        run.model.train()
+        before = {name: value.clone() for name, value in run.model.state_dict().items()}
+        training = [module.training for module in run.model.modules()]
+        run.validator.score(run.task, Selection(run, Watch()).evidence())
+        assert [module.training for module in run.model.modules()] == training
+        assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+    def test_every_epoch_is_scored_and_the_model_loads(self, tmp_path: Path) -> None:
+        catalog = toy_catalog(validators=[self.component])
+        result = adapt(self.manifest(epochs=3), out=tmp_path / "out", catalog=catalog, baseline=False)
+        history = load(result.folder, "cpu", catalog).record["history"]
+        assert [math.isfinite(row["selection"]) for row in history] == [True] * 3
+
+    def test_a_resumed_training_equals_an_uninterrupted_one(self, tmp_path: Path) -> None:
+        whole, stopped = self.compose(), self.compose(checkpoint_every=1)
+        scores = [row["selection"] for row in train(whole, Checkpoints(tmp_path / "whole"), Watch())]
+        for stop in range(1, stopped.steps):
+            _train_until(stopped, stop, tmp_path / "stopped")
+            stopped = self.compose(checkpoint_every=1)
+        history = train(stopped, Checkpoints(tmp_path / "stopped"), Watch())
+        assert [row["selection"] for row in history] == scores
+        for name, value in whole.model.state_dict().items():
+            assert torch.equal(value, stopped.model.state_dict()[name]), name
 
 
 class _KilledError(Exception):
