@@ -13,6 +13,7 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,10 +27,11 @@ from tlhub.hookspecs import hookimpl
 
 DOMAINS = {"C": "caltech10", "A": "amazon", "W": "webcam", "D": "dslr"}
 TASKS = [f"{source}→{target}" for source, target in itertools.permutations(DOMAINS, 2)]
-NEAREST, HEAD = "1-NN", "linear head"
+NEAREST, HEAD, CORAL = "1-NN", "linear head", "`coral`"
 METHODS: dict[str, list[dict[str, Any]]] = {
     HEAD: [],
-    "`coral`": [{"use": "coral", "layers": ["logits"], "strength": 0.3}],
+    CORAL: [{"use": "coral", "layers": ["logits"], "strength": 0.3}],
+    "`coral`, strength 1": [{"use": "coral", "layers": ["logits"], "strength": 1}],
     "`mmd`": [{"use": "mmd", "layers": ["logits"], "strength": 1}],
 }
 TRAIN = {
@@ -173,27 +175,31 @@ def report(records: list[dict[str, Any]]) -> None:
         each = [of(records, method=method, seed=seed) for seed in seeds]
         return spread([statistics.mean(values) for values in each if len(values) == len(TASKS)])
 
+    def exact(values: Sequence[float]) -> str:
+        return f"{statistics.mean(values):.2f}" if values else "–"
+
     def cell(task: str, method: str) -> str:
-        if method == NEAREST:
-            found = of(records, task=task, method=method)
-            return f"{found[0]:.2f}" if found else "–"
-        return (
-            f"{PUBLISHED_NEAREST[task]:.2f}" if "published" in method else spread(of(records, task=task, method=method))
-        )
+        if "published" in method:
+            return exact([PUBLISHED_NEAREST[task]])
+        found = of(records, task=task, method=method)
+        return exact(found) if method == NEAREST else spread(found)
 
     columns = [NEAREST, f"{NEAREST}, published", *METHODS]
-    means = [mean(NEAREST), f"{statistics.mean(PUBLISHED_NEAREST.values()):.2f}", *map(mean, METHODS)]
+    means = [exact(of(records, method=NEAREST)), exact([*PUBLISHED_NEAREST.values()]), *map(mean, METHODS)]
     machines = "; ".join(sorted({record["machine"] for record in records}))
     write_result(
         "surf",
         f"""# Office-Caltech10, SURF counts
 
 Accuracy in per cent on all photos of the target, mean ± standard deviation over seeds; a linear head on the 800 counts
-(backbone `vectors`), {TRAIN["steps_per_epoch"]} steps; no target label is used for training or for choosing anything but the strengths of
-`coral` and `mmd`, one for all tasks. Each domain is standardised by itself, which needs no labels.
+(backbone `vectors`), {TRAIN["steps_per_epoch"]} steps; no target label is used for training. Each domain is standardised by itself, which needs no labels.
 
 {table(TASKS, columns, cell, "task")}
 | **mean of 12** | {" | ".join(means)} |
+
+CORAL and MMD compare answers (`layers: [logits]`): the vectors cannot move. That adds nothing over the plain head here, whose
+domains are standardised already; and the more CORAL weighs, the worse the answers. *`coral`* has a strength of 0.3 in all tasks, chosen
+by the accuracy on the target under other seeds, from 0.1, 0.3 and its default of 1; `mmd` has its default of 1.
 
 Published means of the twelve: {PUBLISHED}. Measured on: {machines}. Written by
 `benchmarks/{Path(__file__).name}` from `benchmarks/records/surf.jsonl`.

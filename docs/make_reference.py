@@ -33,6 +33,8 @@ KIND_TITLES = {
     "tasks": "Tasks",
     "heads": "Necks and heads",
     "validators": "Validators",
+    "scores": "Scores of backbones",
+    "stores": "Stores",
 }
 PLACES = {
     "backbones": "`backbone`",
@@ -41,6 +43,8 @@ PLACES = {
     "tasks": "`task`",
     "heads": "no key: adapters and tasks make them, and a saved model is built of them",
     "validators": "`select`",
+    "scores": "`tlhub rank --score`, not by a manifest",
+    "stores": "nothing: every installed one keeps every finished run, and finds it again by name",
 }
 COMPOSED = {
     "backbone": "a part",
@@ -102,7 +106,8 @@ def _components(entries: Sequence[Entry]) -> Iterable[str]:
     yield _table(("name", "is a", "what it is", "plugin"), rows)
     for kind in KINDS:
         yield f"### {KIND_TITLES[kind]}"
-        yield f"Named in the manifest under {PLACES[kind]}." if kind != "heads" else f"Named by {PLACES[kind]}."
+        under = "by" if kind in ("heads", "scores", "stores") else "in the manifest under"
+        yield f"Named {under} {PLACES[kind]}."
         for entry in entries:
             if entry.kind == kind:
                 yield from _component(entry)

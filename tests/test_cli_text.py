@@ -119,7 +119,7 @@ def test_predict_reads_lines_from_the_standard_input(folder: Path) -> None:
             ["reviw.txt", "kind.jsonl", "kind"],
             b"",
             "there is no file reviw.txt\n  kind.jsonl is a table: hand over its texts, one a line, to "
-            "`tlhub predict FOLDER -`\n  kind holds no text files\n",
+            "`tlhub predict MODEL -`\n  kind holds no text files\n",
         ),
         (["-"], b"caf\xe9\n", "the standard input is not UTF-8"),
     ],

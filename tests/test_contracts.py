@@ -9,8 +9,17 @@ from typing import Any, ClassVar
 
 import pytest
 
+from tlhub.adaptation import adapt
 from tlhub.catalog import Catalog
-from tlhub.testing import AdapterContract, BackboneContract, DatasetContract, HeadContract
+from tlhub.testing import (
+    AdapterContract,
+    BackboneContract,
+    DatasetContract,
+    HeadContract,
+    ValidatorContract,
+    toy_catalog,
+    toy_manifest,
+)
 from tlhub.testing.toys import ToyNet, ToySentences, ToyStripes, ToyTextNet
 
 from .tables import write_images, write_table
@@ -64,6 +73,20 @@ class TestBert(BackboneContract):
     settings: ClassVar[Mapping[str, Any]] = {"config": {"hidden_size": 8, "num_attention_heads": 2}, "max_length": 16}
 
 
+class TestArtifact(BackboneContract):
+    component = component("backbones", "artifact")
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _adapted(self, tmp_path_factory: pytest.TempPathFactory) -> None:
+        folder = tmp_path_factory.mktemp("artifact") / "run"
+        manifest = {**toy_manifest([]), "backbone": {"use": "lenet", "grey": False}}
+        adapt(manifest, out=folder, catalog=toy_catalog(), baseline=False, keep=False, device="cpu")
+        type(self).settings = {"ref": str(folder)}
+
+    def example(self, number: int = 0) -> Any:
+        return ToyStripes().open(None, labels=False).inputs[number]
+
+
 class TestHeadSwap(AdapterContract):
     component = component("adapters", "head_swap")
     settings: ClassVar[Mapping[str, Any]] = {"bottleneck": 6, "dropout": 0.5}
@@ -105,6 +128,81 @@ def on_text(contract: type[AdapterContract]) -> type[AdapterContract]:
 
 ON_TEXT = [kind for kind in globals().values() if isinstance(kind, type) and issubclass(kind, AdapterContract)]
 globals().update({kind.__name__: kind for kind in map(on_text, [k for k in ON_TEXT if k is not AdapterContract])})
+
+
+class TestAuto(ValidatorContract):
+    component = component("validators", "auto")
+
+
+class TestAutoOnText(ValidatorContract):
+    component = component("validators", "auto")
+    modality = "text"
+
+
+class TestEnsemble(ValidatorContract):
+    component = component("validators", "ensemble")
+    settings: ClassVar[Mapping[str, Any]] = {"members": ["circular", "entropy", "bnm", "snd", "silhouette", "mixval"]}
+
+
+class TestSourceScore(ValidatorContract):
+    component = component("validators", "source_score")
+
+
+class TestSourceRisk(ValidatorContract):
+    component = component("validators", "source_risk")
+
+
+class TestIwv(ValidatorContract):
+    component = component("validators", "iwv")
+
+
+class TestDev(ValidatorContract):
+    component = component("validators", "dev")
+
+
+class TestCircular(ValidatorContract):
+    component = component("validators", "circular")
+
+
+class TestEntropy(ValidatorContract):
+    component = component("validators", "entropy")
+
+
+class TestInformationMaximization(ValidatorContract):
+    component = component("validators", "information_maximization")
+
+
+class TestBnm(ValidatorContract):
+    component = component("validators", "bnm")
+
+
+class TestSnd(ValidatorContract):
+    component = component("validators", "snd")
+
+
+class TestClassAmi(ValidatorContract):
+    component = component("validators", "class_ami")
+
+
+class TestSilhouette(ValidatorContract):
+    component = component("validators", "silhouette")
+
+
+class TestRankMe(ValidatorContract):
+    component = component("validators", "rankme")
+
+
+class TestMixVal(ValidatorContract):
+    component = component("validators", "mixval")
+
+
+class TestMixValOnText(ValidatorContract):
+    component = component("validators", "mixval")
+    modality = "text"
+
+
+class TestTargetScore(ValidatorContract):
+    component = component("validators", "target_score")
 
 
 class TestIdentity(HeadContract):
@@ -186,6 +284,6 @@ def test_every_component_is_under_contract() -> None:
     modules = [importlib.import_module(f"{__package__}.{file.stem}") for file in files]
     members = [member for module in modules for member in vars(module).values() if isinstance(member, type)]
     tried = {member.component for member in members if hasattr(member, "component")}
-    elsewhere = {"hub", "source_score", *(entry.name for entry in INSTALLED.entries("tasks"))}  # these have other tests
+    elsewhere = {"hub", *(entry.name for entry in INSTALLED.entries("tasks"))}  # these have other tests
     missing = [entry.name for entry in INSTALLED.entries() if entry.cls not in tried and entry.name not in elsewhere]
     assert missing == []

@@ -27,7 +27,7 @@ from tlhub.task import Task
 from tlhub.testing import toy_catalog, toy_manifest
 from tlhub.testing.toys import ToyNet
 from tlhub.train import make_optimizer, train
-from tlhub.validator import Outputs, Validator
+from tlhub.validator import Evidence, Validator
 from tlhub.watch import Watch
 
 from .conftest import Command
@@ -110,7 +110,7 @@ class Scripted(Validator):
     def __init__(self) -> None:
         self.left = iter(self.script)
 
-    def score(self, task: Task, source: Outputs | None, target: Outputs | None) -> float:
+    def score(self, task: Task, seen: Evidence) -> float:
         return next(self.left)
 
 

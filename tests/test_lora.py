@@ -268,7 +268,7 @@ class TestAdapterForm:
             load(tmp_path / "out", "cpu")
 
     def test_weights_that_nobody_has_are_refused_before_training(self) -> None:
-        with pytest.raises(UserError, match=r"start at random(.|\n)*save: merged"):
+        with pytest.raises(UserError, match=r"not those that its settings name(.|\n)*save: merged"):
             compose(VIT, self.LORA)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tlhub.errors import UserError
 from tlhub.head import Identity
 from tlhub.model import Model
-from tlhub.testing.toys import ToyNet
+from tlhub.testing.toys import ToyNet, ToyTextNet
 
 
 class Odd(nn.Module):
@@ -20,7 +20,7 @@ class Odd(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> object:
-        if self.kind == "tuple":
+        if self.kind in ("tuple", "understood"):
             return x, x
         return x[None, None] if self.kind == "six" else x.flatten(0, 1)
 
@@ -31,6 +31,9 @@ class OddNet(ToyNet):
     def __init__(self, kind: str) -> None:
         super().__init__(augment=False)
         self.kind, self.odd = kind, Odd(kind)
+
+    def activation(self, output: object) -> Tensor:
+        return super().activation(output[0] if self.kind == "understood" and isinstance(output, tuple) else output)
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.kind != "idle":
@@ -58,6 +61,36 @@ def test_a_sequence_is_averaged_over_its_tokens_and_vectors_stay() -> None:
     sequence = torch.rand(2, 5, 7)
     assert torch.equal(net.pooled(sequence), sequence.mean(1))
     assert net.pooled(sequence[:, 0]).shape == (2, 7)
+
+
+def test_the_tokens_of_texts_are_averaged_without_their_padding() -> None:
+    net = ToyTextNet()
+    sequence = torch.rand(2, 5, 7)
+    inputs = {"tokens": torch.ones(2, 5, 1), "lengths": torch.tensor([5, 2])}
+    expected = torch.stack([sequence[0].mean(0), sequence[1, :2].mean(0)])
+    torch.testing.assert_close(net.pooled(sequence, inputs), expected)
+
+
+def test_a_map_can_be_seen_as_it_is_beside_its_mean() -> None:
+    net, images = ToyNet(), torch.rand(3, 3, 8, 8)
+    model = model_of(net, "layer1")
+    for _ in range(2):
+        model.tap("layer1", pooled=False)  # as several adapters may
+    with torch.inference_mode():
+        seen = model.see(images)
+    assert set(seen.layers) == {"backbone", "layer1", "map of layer1"}
+    assert torch.equal(seen.map("layer1").mean((2, 3)), seen.layers["layer1"])
+    assert torch.equal(seen.map("layer1"), net.layer1(images / 255 - 0.5))
+
+
+def test_what_the_head_reads_is_no_map() -> None:
+    with pytest.raises(UserError, match=r"no layer `features`(.|\n)*there are modules such as(.|\n)*layer1"):
+        model_of(ToyNet(), "layer1").tap("features", pooled=False)
+
+
+def test_a_backbone_may_know_which_of_several_tensors_is_meant() -> None:
+    images = torch.rand(3, 3, 8, 8)
+    assert torch.equal(model_of(OddNet("understood"), "odd").see(images).layers["odd"], images.mean((2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from tlhub import manifest as manifests
 from tlhub.adaptation import adapt
+from tlhub.adapter import Adapter
 from tlhub.artifact import load
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
@@ -25,7 +27,7 @@ from tlhub.errors import DataError, UserError
 from tlhub.run import Run, open_data
 from tlhub.step import View
 from tlhub.testing import AdapterContract, BackboneContract, HeadContract, toy_catalog
-from tlhub.train import train
+from tlhub.train import Interrupted, train
 from tlhub.watch import Watch
 from tlhub_reweight.booster import Booster, by_class, reweighted, source_beta, target_error
 from tlhub_reweight.density import normalised
@@ -376,9 +378,19 @@ class TwoWays(Dataset):
         )
 
 
+class Interrupting(Adapter):
+    """Presses Ctrl-C as the second round ends."""
+
+    name = "interrupting"
+
+    def end_round(self, run: Run) -> None:
+        if run.round == 1:
+            signal.raise_signal(signal.SIGINT)
+
+
 def catalog() -> Catalog:
     kinds: dict[str, list[type]] = {"backbones": [Vectors], "datasets": [TwoWays], "heads": [Vote, WeightedMedian]}
-    return toy_catalog(adapters=[*ADAPTERS], **kinds)
+    return toy_catalog(adapters=[*ADAPTERS, Interrupting], **kinds)
 
 
 def on_points(
@@ -469,6 +481,16 @@ class TestBoosting:
         run = compose(on_points({"use": "tradaboost", "learner": "svm"}))
         assert run.steps == 0
         assert train(run, Checkpoints(tmp_path), Watch()) == []
+
+    def test_interrupted_between_rounds_it_goes_on_to_the_same_bits(self, tmp_path: Path) -> None:
+        boosting = {"use": "tradaboost_soft", "learner": "svm", "rounds": 5}
+        whole = trained(on_points(boosting), tmp_path / "whole").model.state_dict()
+        interrupted = on_points(boosting, {"use": "interrupting"})
+        with pytest.raises(Interrupted):
+            trained(interrupted, tmp_path / "parts")
+        resumed = trained(interrupted, tmp_path / "parts").model.state_dict()
+        assert resumed.keys() == whole.keys()
+        assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
     @pytest.mark.parametrize(("width", "sparse"), [(6, False), (600, True)])
     @pytest.mark.parametrize("stored", [False, True])

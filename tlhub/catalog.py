@@ -17,7 +17,7 @@ from tlhub.diagnostics import closest, listed, quoted
 from tlhub.errors import UserError
 from tlhub.settings import create, model
 
-Kind = Literal["backbones", "adapters", "datasets", "tasks", "heads", "validators", "stores"]
+Kind = Literal["backbones", "adapters", "datasets", "tasks", "heads", "validators", "scores", "stores"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _BASES: dict[Kind, tuple[str, str]] = {
@@ -27,6 +27,7 @@ _BASES: dict[Kind, tuple[str, str]] = {
     "tasks": ("tlhub.task", "Task"),
     "heads": ("tlhub.head", "Head"),
     "validators": ("tlhub.validator", "Validator"),
+    "scores": ("tlhub.score", "TransferScore"),
     "stores": ("tlhub.store", "Store"),
 }
 _TAKEN = {"use", "name", "settings", "spec"}  # keys and attributes that mean the same in every component

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tlhub.backbone import Backbone
     from tlhub.data import Dataset
     from tlhub.head import Head
+    from tlhub.score import TransferScore
     from tlhub.store import Store
     from tlhub.task import Task
     from tlhub.validator import Validator
@@ -235,6 +236,7 @@ def tlhub_validators() -> list[type[Validator]]:  # type: ignore[empty-body]
 
     A complete plugin module:
 
+        from tlhub.adapter import Need
         from tlhub.hookspecs import hookimpl
         from tlhub.validator import Validator
 
@@ -243,12 +245,38 @@ def tlhub_validators() -> list[type[Validator]]:  # type: ignore[empty-body]
 
             name = "source_score"
 
-            def score(self, task, source, target):
-                return float(task.score(source.logits, source.labels).mean())
+            needs = frozenset({Need.SOURCE})
+
+            def score(self, task, seen):
+                return float(task.score(seen.source.logits, seen.source.labels).mean())
 
         @hookimpl
         def tlhub_validators():
             return [SourceScore]
+    """
+
+
+@hookspec
+def tlhub_scores() -> list[type[TransferScore]]:  # type: ignore[empty-body]
+    """Scores that rank backbones for labelled examples before any training.
+
+    A complete plugin module:
+
+        from tlhub.hookspecs import hookimpl
+        from tlhub.score import TransferScore
+
+        class Nearest(TransferScore):
+            '''The share of examples whose nearest neighbour is of their own class.'''
+
+            name = "nearest"
+
+            def score(self, given, labels):
+                apart = (given[:, None] - given).square().sum(2).fill_diagonal_(float("inf"))
+                return float((labels[apart.argmin(1)] == labels).double().mean())
+
+        @hookimpl
+        def tlhub_scores():
+            return [Nearest]
     """
 
 

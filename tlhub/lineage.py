@@ -17,20 +17,23 @@ class Origin:
         revision: what pins it: a commit of its repository on the Hub, or `sha256:` and the digest of its files; None
             where nothing does.
         lineage: what it was made from itself.
+        hub: where it was published, such as `hub:you/model@<commit>`; None where that is not known.
     """
 
     role: str
     name: str
     revision: str | None
     lineage: tuple[Origin, ...] = ()
+    hub: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         lineage = [each.as_dict() for each in self.lineage]
-        return {"role": self.role, "name": self.name, "revision": self.revision, "lineage": lineage}
+        known = {} if self.hub is None else {"hub": self.hub}
+        return {"role": self.role, "name": self.name, "revision": self.revision, "lineage": lineage, **known}
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> Self:
         """The inverse of `as_dict`."""
         lineage = tuple(cls.from_dict(each) for each in told["lineage"])
-        return cls(told["role"], told["name"], told["revision"], lineage)
+        return cls(told["role"], told["name"], told["revision"], lineage, told.get("hub"))

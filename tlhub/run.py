@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -146,6 +147,18 @@ def check_modality(manifest: Manifest, catalog: Catalog, backbone: Backbone) -> 
             )
 
 
+def check_words(task: Task, backbone: Backbone) -> None:
+    """Raise UserError where a task answers every word, and a backbone sees an example as a whole, or the reverse."""
+    for_words = backbone.word_settings
+    sees_words = for_words is not None and for_words.items() <= backbone.settings.items()
+    if task.per_word != sees_words:
+        seen, answered = ("every word" if each else "an example as a whole" for each in (sees_words, task.per_word))
+        raise UserError(
+            f"the backbone is a `{backbone.name}` that sees {seen}, and `{task.name}` answers {answered}",
+            "go on from a model of the same kind of task, or name the pretrained model that it began with",
+        )
+
+
 def _check_size(domain: Domain, batch: int, held_out: int = 0) -> None:
     """Raise a DataError where a domain cannot fill a batch."""
     if len(domain) < batch:
@@ -161,7 +174,7 @@ class Run:
 
     Attributes:
         manifest: what was asked for; `train` holds the settings of training.
-        sources, targets: the domains training sees; `held_out` are the parts of the sources kept for `select`.
+        sources, targets: the domains training sees; `held_out` are the parts of those with labels kept for `select`.
         classes: the class names, or None where the task has none.
         named: the backbone that the manifest names; it may only say where the model's own is found.
         model: backbone, neck and head; adapters may replace the neck and the head.
@@ -188,10 +201,12 @@ class Run:
         self.validator: Validator | None = None
         if manifest.select is not None:
             self.validator = catalog.create("validators", manifest.select.use, manifest.select.settings)
-            split = [domain.hold_out(self.train.validation, self.seed) for domain in self.sources]
-            self.sources, self.held_out = [kept for kept, _ in split], [held for _, held in split]
-            for kept, held in split:
-                _check_size(kept, self.train.batch, len(held))
+            for domains in (self.sources, self.targets):
+                for number, domain in enumerate(domains):
+                    if domain.labels is not None and domain.role in self.validator.holds_out:
+                        domains[number], held = domain.hold_out(self.train.validation, self.seed)
+                        _check_size(domains[number], self.train.batch, len(held))
+                        self.held_out.append(held)
         self.task = data.task
         self.named = self._backbone()
         self.model = self._model(self.named.resolved())
@@ -280,13 +295,15 @@ class Run:
         """What was composed, for people and for the record."""
         parameters = list(self.model.parameters())
         return {
-            "backbone": self.model.backbone.spec,
+            "backbone": self.named.spec,
             "parameters": sum(parameter.numel() for parameter in parameters),
             "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
             "classes": list(self.classes or ()),
             "examples": {domain.key: len(domain) for domain in [*self.domains, *self.held_out]},
             "adapters": [adapter.spec for adapter in self.adapters],
             "device": str(self.device),
+            "hardware": hardware(self.device),
+            "threads": torch.get_num_threads(),
             "epochs": self.epochs,
             "steps": self.steps,
         }
@@ -309,8 +326,16 @@ class Run:
     def _model(self, backbone: Backbone) -> Model:
         if not self.named.modality:
             check_modality(self.manifest, self.catalog, backbone)
+            check_words(self.task, backbone)
         seed_all(self.seed, "head")
         return Model(backbone, Identity(backbone.width), self.task.head(backbone.width, self.classes))
+
+
+def hardware(device: torch.device) -> str:
+    """What computes: the name of the GPU, or the processor's widest instructions. Rounding depends on it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def pick_device(name: str | None) -> torch.device:

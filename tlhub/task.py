@@ -48,6 +48,10 @@ class Task(Component, ABC):
         """Further metrics over all examples, by name."""
         return {}
 
+    def confusion(self, logits: Tensor, labels: Tensor) -> Tensor | None:
+        """`[classes, classes]`: examples by class (row) and answer (column); None where there are no classes."""
+        return None
+
     @abstractmethod
     def answer(self, logits: Tensor, classes: Sequence[str] | None, inputs: Sequence[Any]) -> list[dict[str, object]]:
         """One JSON-ready answer for every row, as `predict` hands it to the user; `inputs` are the raw inputs."""

@@ -44,7 +44,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except BaseException as error:
             code = _explain(error, resumable="resume" in arguments)
             if debug and code != 128 + signal.SIGINT:
-                traceback.print_exception(error)
+                sys.stderr.write(_without_token("".join(traceback.format_exception(error))))
             raise typer.Exit(code) from None
 
     debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Debug)
@@ -67,17 +67,26 @@ def _explain(error: BaseException, resumable: bool) -> int:
     if isinstance(error, ManifestError):
         output.problems(error.problems)
     elif isinstance(error, UserError):
-        output.error(error.message, error.hint)
+        output.error(_without_token(error.message), error.hint)
     elif isinstance(error, OSError) and error.errno in _REFUSED:
         output.error(f"{error.filename or 'the disk'}: {error.strerror}")
     elif type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
         output.error("the device has not enough memory", "lower `batch` under `train`, or set `accumulate`")
     else:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        what = "".join(traceback.format_exception_only(error)).strip()
+        what = _without_token("".join(traceback.format_exception_only(error)).strip())
         output.bug(what, f"{where.filename}, line {where.lineno}", __version__)
         return BUG
     return USER
+
+
+def _without_token(text: str) -> str:
+    """What an error says, without the user's token for the Hub, which only its client reads."""
+    if "huggingface_hub" not in sys.modules:
+        return text
+    from tlhub_registry.hub import redacted
+
+    return redacted(text)
 
 
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR}

@@ -9,11 +9,11 @@ import typer
 
 from tlhub.errors import ManifestError, UserError
 from tlhub_cli import output
-from tlhub_cli.options import Device, Folder, Json
+from tlhub_cli.options import Device, Json, Place, located
 
 
 def evaluate(
-    folder: Folder,
+    model: Place,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,6 +31,7 @@ def evaluate(
     from tlhub.catalog import Catalog
 
     parts = None if data is None else [_part(text) for text in data]
+    folder = located(model)
     catalog = Catalog.installed()
     try:
         rows = adaptation.evaluate(folder, parts, device=device, catalog=catalog)

@@ -19,11 +19,12 @@ from tlhub_cli.evaluate import evaluate
 from tlhub_cli.init import init
 from tlhub_cli.plugins import plugins
 from tlhub_cli.predict import predict
+from tlhub_cli.publish import publish
 from tlhub_cli.pull import pull
-from tlhub_cli.registry import registry
-from tlhub_cli.reproduce import reproduce
 from tlhub_cli.rank import rank
 from tlhub_cli.recommend import recommend
+from tlhub_cli.registry import registry
+from tlhub_cli.reproduce import reproduce
 from tlhub_cli.schema import schema
 from tlhub_cli.search import search
 from tlhub_cli.show import show
@@ -36,10 +37,10 @@ app = typer.Typer(
 )
 
 _PANELS: dict[str, list[Callable[..., None]]] = {
-    "Choose": [rank, recommend],
     "Adapt": [init, check, adapt, bench],
+    "Choose before you train": [rank, recommend],
     "Use what an adaptation left": [show, predict, evaluate],
-    "Share": [search, pull, reproduce],
+    "Share": [publish, search, pull, reproduce],
     "Find components": [plugins, describe, schema],
 }
 for panel, functions in _PANELS.items():

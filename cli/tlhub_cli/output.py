@@ -393,7 +393,7 @@ def lineage(console: Console, model: Mapping[str, Any]) -> None:
             grow(tree.add(label(each)), each["lineage"])
         return tree
 
-    console.print(grow(Tree(label(model)), model["lineage"]), soft_wrap=True)
+    console.print(grow(Tree(label(model)), model["lineage"]))
 
 
 def damages(console: Console, found: Sequence[Damage]) -> None:

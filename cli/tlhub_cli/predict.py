@@ -15,7 +15,7 @@ import typer
 
 from tlhub.errors import DataError, UserError
 from tlhub_cli import output
-from tlhub_cli.options import Device, Folder, Json
+from tlhub_cli.options import Device, Json, Place, located
 
 CHUNK = 64
 """So many inputs are read, answered and shown at a time."""
@@ -28,7 +28,7 @@ _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 def predict(
-    folder: Folder,
+    model: Place,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -50,11 +50,12 @@ def predict(
     """
     from tlhub import artifact
 
+    folder = located(model)
     record = artifact.read_record(folder)
-    asked = _asked(record["modality"], inputs, folder)
+    asked = _asked(record["modality"], inputs, model)
     if pair is not None:
         if record["modality"] != "text":
-            raise UserError(f"{folder} does not read texts, which `--pair` is for", "leave it out")
+            raise UserError(f"{model} does not read texts, which `--pair` is for", "leave it out")
         _checked(pair, "the text of `--pair`")
     adapted = artifact.load(folder, device)
     answers: list[dict[str, Any]] = []
@@ -83,12 +84,12 @@ class _Asked:
     read: Callable[[], Any]
 
 
-def _asked(modality: str, inputs: Sequence[str], folder: Path) -> list[_Asked]:
+def _asked(modality: str, inputs: Sequence[str], model: str) -> list[_Asked]:
     """What the arguments name. Raises DataError where there is nothing, naming all such arguments."""
     if modality not in _KINDS:
         raise UserError(
-            f"{folder} reads {modality}, and this command reads images and texts",
-            f"in Python: `tlhub.load({str(folder)!r}).predict([…])`",
+            f"{model} reads {modality}, and this command reads images and texts",
+            f"in Python: `tlhub.load({model!r}).predict([…])`",
         )
     wrong: list[str] = []
     found = [each for argument in inputs for each in _KINDS[modality](argument, wrong)]
@@ -110,7 +111,7 @@ def _texts(argument: str, wrong: list[str]) -> Iterator[_Asked]:
             yield _text(line, f"line {number} of the standard input")
     elif os.path.exists(argument) or _is_file_name(argument):  # noqa: PTH110 (Path's raises where a text is long)
         if argument.lower().endswith(_TABLES):
-            wrong.append(f"{argument} is a table: hand over its texts, one a line, to `tlhub predict FOLDER -`")
+            wrong.append(f"{argument} is a table: hand over its texts, one a line, to `tlhub predict MODEL -`")
             return
         for file in _files(Path(argument), (".txt",), "text files", wrong):
             yield _Asked({"file": str(file)}, str(file), partial(_text_in, file))

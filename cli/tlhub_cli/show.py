@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from tlhub_cli import output
-from tlhub_cli.options import Folder, Json
+from tlhub_cli.options import Json, Place, located
 
 
-def show(folder: Folder, json: Json = False) -> None:
+def show(model: Place, json: Json = False) -> None:
     """Show what an adapted model is: its parts, what it was trained on, its scores, its files, and how to load it."""
     from tlhub.adaptation import result_of
     from tlhub.artifact import RECORD, read_record
 
+    folder = located(model)
     record = read_record(folder)
     sizes = {name: (folder / name).stat().st_size for name in [*record["files"], RECORD] if (folder / name).is_file()}
     if json:
         output.facts({"folder": str(folder), **record, "sizes": sizes})
         return
     screen = output.screen(json)
-    output.fields(screen, _fields(folder, record))
+    output.fields(screen, _fields(model, record))
     if "result" in record:
         result = result_of(folder, record)
         output.results(screen, result.metric, result.rows)
@@ -28,10 +29,10 @@ def show(folder: Folder, json: Json = False) -> None:
     else:
         output.outcome(screen, "It was not scored: its adaptation was interrupted before that.", None)
     output.files(screen, sizes)
-    output.snippet(screen, "In Python:", _loading(folder, record))
+    output.snippet(screen, "In Python:", _loading(model, folder, record))
 
 
-def _fields(folder: Path, record: dict[str, Any]) -> dict[str, list[str]]:
+def _fields(model: str, record: dict[str, Any]) -> dict[str, list[str]]:
     """What the record says, by the name of each field."""
     composed, manifest = record["composed"], record["manifest"]
     parts = {role: output.component(record[role]) for role in ("backbone", "neck", "head", "task")}
@@ -41,7 +42,7 @@ def _fields(folder: Path, record: dict[str, Any]) -> dict[str, list[str]]:
         f"{key}: {known['examples']} examples, {known['fingerprint'][:16]}" for key, known in record["data"].items()
     ]
     return {
-        "folder": [str(folder)],
+        "model": [model],
         "form": ["timm's own" if record["form"] == "timm" else record["form"]],
         **{role: [text] for role, text in parts.items()},
         "parameters": [output.parameters(composed)],
@@ -54,9 +55,9 @@ def _fields(folder: Path, record: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def _loading(folder: Path, record: dict[str, Any]) -> str:
+def _loading(model: str, folder: Path, record: dict[str, Any]) -> str:
     """Python that loads the model."""
-    lines = ["import tlhub", f"model = tlhub.load({str(folder)!r})"]
+    lines = ["import tlhub", f"model = tlhub.load({model!r})"]
     asked = {"image": "photo.jpg", "text": "some text"}.get(record["modality"])
     if asked:
         lines.append(f'model.predict(["{asked}"])')

@@ -1,4 +1,4 @@
-"""What nearly every run needs: the tasks, the linear head, and selection by the source."""
+"""What nearly every run needs: the tasks and the linear head."""
 
 from __future__ import annotations
 
@@ -21,10 +21,3 @@ def tlhub_heads() -> list[type]:
     from tlhub_basics.linear import LinearHead
 
     return [Identity, LinearHead]
-
-
-@hookimpl
-def tlhub_validators() -> list[type]:
-    from tlhub_basics.source_score import SourceScore
-
-    return [SourceScore]

@@ -14,6 +14,9 @@ from tlhub.task import Task
 from tlhub_basics.forms import Form, require
 from tlhub_basics.linear import LinearHead
 
+MOST_CLASSES = 100
+"""A larger confusion matrix is more than anybody reads, and would be most of a model's record."""
+
 
 class Classification(Task):
     """One class for every example: cross-entropy, scored by accuracy.
@@ -50,6 +53,12 @@ class Classification(Task):
         hits = labels[answers == labels].bincount(minlength=classes).double()
         f1 = 2 * hits / (predicted + actual).clamp(min=1)
         return {"macro_f1": float(f1[actual > 0].mean())}
+
+    def confusion(self, logits: Tensor, labels: Tensor) -> Tensor | None:
+        """Of up to `MOST_CLASSES` classes."""
+        classes = logits.shape[1]
+        pairs = labels * classes + logits.argmax(1)
+        return pairs.bincount(minlength=classes**2).view(classes, classes) if classes <= MOST_CLASSES else None
 
     def answer(self, logits: Tensor, classes: Sequence[str] | None, inputs: Sequence[Any]) -> list[dict[str, object]]:
         assert classes is not None

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,8 +106,9 @@ class Booster(Adapter):
             )
         shares = self.shares.cpu()
         self.taught.copy_(by_class(shares, self.labels) if self.balance else shares)
-        fresh = run.task.head(run.model.neck.width, run.classes)
-        run.model.head.load_state_dict(fresh.state_dict())
+        if self.learner == "linear":
+            fresh = run.task.head(run.model.neck.width, run.classes)
+            run.model.head.load_state_dict(fresh.state_dict())
 
     def weights(self, view: View) -> Tensor:
         """A batch has as many rows of every domain, whatever their sizes: by these weights the loss is the mean by
@@ -126,7 +128,8 @@ class Booster(Adapter):
             for parameter, values in zip((weight, bias), learnt, strict=True):
                 parameter.data.copy_(torch.from_numpy(values))
         at = {name: value.detach().double().cpu() for name, value in (("weight", weight), ("bias", bias))}
-        logits = torch.from_numpy(self._features @ at["weight"].numpy().T) + at["bias"]
+        answers = [self._features @ row for row in at["weight"].numpy()]  # scipy is slower on few columns at once
+        logits = torch.from_numpy(np.stack(answers, 1)) + at["bias"]
         sizes = [self.sources, len(self.labels) - self.sources]
         source, target = torch.split(self.shares.double().cpu(), sizes)
         source_errors, target_errors = torch.split(self.errors(logits, self.labels), sizes)
