@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from tlhub import artifact, manifest as manifests
+from tlhub.artifact import Adapted
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
 from tlhub.data import Domain
@@ -195,19 +196,28 @@ def evaluate(
     """
     catalog = catalog or Catalog.installed()
     adapted = artifact.load(Path(folder), device, catalog)
+    asked = adapted.record["manifest"].get("evaluate", []) if data is None else data
+    return scored(adapted, asked, "adapted", catalog)[0]
+
+
+def scored(
+    adapted: Adapted, data: Sequence[Mapping[str, Any]], name: str, catalog: Catalog
+) -> tuple[list[Row], list[Outputs]]:
+    """The scores of a model on labelled data, one row for each part, and what it says there.
+
+    Raises UserError where there is no labelled data, or its classes are not the model's.
+    """
     recorded = adapted.record["manifest"]
-    asked = recorded.get("evaluate", []) if data is None else [dict(part) for part in data]
     domains_alone = {key: recorded[key] for key in ("backbone", "source", "target") if key in recorded}
-    loaded = manifests.from_dict({**domains_alone, "evaluate": asked})  # adapters may be missing here: none is needed
+    asked = {**domains_alone, "evaluate": [dict(part) for part in data]}
+    loaded = manifests.from_dict(asked)  # adapters may be missing here: none is needed
     if not loaded.evaluate:
         raise UserError("there is nothing to evaluate on", "name a data set with `--data`")
     opened = open_role(loaded, catalog, "evaluate")
     domains = [with_targets(domain, adapted.task).matched(adapted.classes or ()) for domain in opened]
-    rows = []
-    for domain in domains:
-        seen = outputs(adapted.model, domain, adapted.device, workers("auto", adapted.device))
-        rows.append(_row(adapted.task, "adapted", domain.key, seen))
-    return rows
+    count = workers("auto", adapted.device)
+    seen = [outputs(adapted.model, domain, adapted.device, count) for domain in domains]
+    return [_row(adapted.task, name, d.key, found) for d, found in zip(domains, seen, strict=True)], seen
 
 
 def baseline_manifest(run: Run) -> Manifest | None:

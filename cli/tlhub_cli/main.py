@@ -13,6 +13,7 @@ from tlhub import __version__
 from tlhub_cli.adapt import adapt
 from tlhub_cli.bench import bench
 from tlhub_cli.check import check
+from tlhub_cli.compare import compare
 from tlhub_cli.describe import describe
 from tlhub_cli.errors import command
 from tlhub_cli.evaluate import evaluate
@@ -39,7 +40,7 @@ app = typer.Typer(
 _PANELS: dict[str, list[Callable[..., None]]] = {
     "Adapt": [init, check, adapt, bench],
     "Choose before you train": [rank, recommend],
-    "Use what an adaptation left": [show, predict, evaluate],
+    "Use what an adaptation left": [show, predict, evaluate, compare],
     "Share": [publish, search, pull, reproduce],
     "Find components": [plugins, describe, schema],
 }

@@ -24,6 +24,15 @@ Place = Annotated[
         show_default=False,
     ),
 ]
+Labelled = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="Labelled data, such as use=imagefolder,path=photos or '{use: csv, path: t.csv}'; may be repeated.",
+        show_default="its manifest's",
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="Such as cpu or cuda:1.", show_default="the best there is")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to the standard output.")]
 

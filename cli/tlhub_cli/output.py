@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tlhub.bench_table import Table as BenchTable
     from tlhub.catalog import Entry
     from tlhub.diagnostics import Problem
+    from tlhub.measure import Comparison
     from tlhub.rank import Estimate, Ranking
     from tlhub.recommend import Recommendation
     from tlhub.seeds import Mean
@@ -181,6 +182,15 @@ def results(console: Console, metric: str, rows: Sequence[Row]) -> None:
     _show(console, table)
 
 
+def compared(console: Console, model: str, first: str, metric: str, comparison: Comparison) -> None:
+    """What a model is against the first one."""
+    said = {"helped": "better than", "hurt": "worse than", "no evidence": "not known to differ from"}
+    spread = f"{100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}"
+    points = f"{metric} {100 * comparison.difference:+.1f} points, 95 % interval {spread}"
+    console.print()
+    console.print(Text(escaped(f"{model} is {said[comparison.outcome]} {first}: {points}.")), soft_wrap=True)
+
+
 def means(console: Console, metric: str, found: Sequence[Mean]) -> None:
     """Every model's mean score over the seeds on every data set."""
     table = _table("scored on", "model", metric, "standard deviation over seeds")
@@ -268,9 +278,9 @@ def estimates(console: Console, found: Sequence[Estimate], examples: int) -> Non
     """What every backbone will take to see all examples."""
     table = _table("backbone", "parameters", "width", "seconds", "MB")
     for each in found:
-        figures = f"{each.parameters:,}", f"{each.width:,}", f"{each.seconds:,.1f}", f"{each.bytes / 1e6:,.0f}"
+        figures = _millions(each.parameters), f"{each.width:,}", f"{each.seconds:,.1f}", f"{each.bytes / 1e6:,.0f}"
         table.add_row(escaped(each.backbone), *figures)
-    console.print(f"Estimated for {count(examples, 'example')}, features alone: weights and features are the memory.")
+    console.print(f"Estimated for {count(examples, 'example')}: time for features, memory for them and for weights.")
     console.print()
     _show(console, table)
     console.print()
@@ -283,9 +293,8 @@ def ranking(console: Console, found: Ranking) -> None:
     table = _table("backbone", *names, "parameters", "width", "seconds")
     for row in found.rows:
         scores = ["–" if row.scores[name] is None else f"{row.scores[name]:.4g}" for name in names]
-        table.add_row(
-            *map(escaped, (row.backbone, *scores)), f"{row.parameters:,}", f"{row.width:,}", f"{row.seconds:,.1f}"
-        )
+        figures = _millions(row.parameters), f"{row.width:,}", f"{row.seconds:,.1f}"
+        table.add_row(escaped(row.backbone), *scores, *figures)
     console.print()
     _show(console, table)
     if found.agreement:
@@ -300,6 +309,10 @@ def ranking(console: Console, found: Ranking) -> None:
     if found.notes:
         console.print()
         notes(found.notes)
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:,.1f} M"
 
 
 def recommendation(console: Console, found: Recommendation) -> None:

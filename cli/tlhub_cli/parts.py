@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from tlhub.errors import ManifestError, UserError
@@ -37,3 +40,15 @@ def part(text: str, option: str) -> dict[str, Any]:
 def is_part(text: str) -> bool:
     """Whether this is a part with settings, rather than a name."""
     return text.lstrip().startswith("{") or text.startswith("use=")
+
+
+@contextmanager
+def told_of(option: str, given: Sequence[str] | None) -> Iterator[None]:
+    """Problems with parts that were given on the command line are told of that, not of where they went."""
+    try:
+        yield
+    except ManifestError as error:
+        if given is None:
+            raise
+        where = f"{option} {' '.join(given)}"
+        raise ManifestError([replace(problem, file=where) for problem in error.problems]) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -163,15 +164,18 @@ def remove(
 
 def fsck(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what is damaged from the run's folder or where it was published.")
+        bool, typer.Option("--repair", help="Mend what is damaged from the run's folder or from the Hub.")
     ] = False,
 ) -> None:
     """Read everything that is kept, and check that it is as it was written. Exits with 2 where something is not."""
-    from tlhub_registry.fsck import check
+    from tlhub_registry.fsck import check, from_hub
 
     known = _registry()
-    report = check(known, repair=repair)
+    notes: list[str] = []
+    with from_hub(notes.append) if repair else nullcontext() as fetch:
+        report = check(known, repair=repair, fetch=fetch)
     screen = output.screen(False)
+    output.notes(notes)
     output.damages(screen, report.damages)
     output.orphans(screen, [str(path) for path in report.orphans])
     whole = f"{output.count(report.entries, 'model')}, {output.size(report.size)}"
