@@ -107,7 +107,10 @@ def _run(job: Mapping[str, object]) -> None:
         os.environ.update(job["env"])  # type: ignore[call-overload]
         os.chdir(folder)
         sys.argv = ["tlhub", *job["arguments"]]  # type: ignore[misc]
-        main()
+        import cProfile, pstats; pr = cProfile.Profile(); pr.enable()
+        try: main()
+        finally:
+            pr.disable(); pstats.Stats(pr, stream=sys.stderr).sort_stats("cumtime").print_stats(60)
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

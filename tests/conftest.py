@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from tests.hub.server import Hub
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in every command that a test runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
+os.environ["TLHUB_HOME"] = tempfile.mkdtemp(prefix="tlhub-tests-")  # of fixtures that outlive a test
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TLHUB_SHARED", ROOT.parent / "shared"))

@@ -57,7 +57,7 @@ def _base(network: str, folder: Path) -> None:
         import timm
         from timm.models import save_for_hf
 
-        save_for_hf(timm.create_model("resnet50"), folder, safe_serialization="safetensors")
+        save_for_hf(timm.create_model("resnet50"), folder, safe_serialization=True)
 
 
 def _run(network: str, folder: Path) -> None:

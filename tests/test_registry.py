@@ -15,7 +15,7 @@ import pytest
 from tlhub.errors import ArtifactError, UserError
 from tlhub.lineage import Origin
 from tlhub_registry.checkouts import IDLE
-from tlhub_registry.fsck import Damage, check
+from tlhub_registry.fsck import Damage, check, from_hub
 from tlhub_registry.garbage import collect
 from tlhub_registry.parts import LARGE, content
 from tlhub_registry.registry import Registry
@@ -352,6 +352,20 @@ class TestDamage:
         assert check(registry, repair=True, fetch=fetch).sound
         assert asked == [(place, "model.safetensors")]
         registry.checkout(pulled)
+
+    def test_a_hub_that_cannot_be_asked_is_told_of_once(self, registry: Registry, model: Write) -> None:
+        place = "hub:you/model@" + "c" * 40
+        folder = model()
+        registry.add(folder, source=place)
+        for path in registry.blobs.found():
+            self.damage(path, "missing")
+        remove_folder(folder)
+        told: list[str] = []
+        with from_hub(told.append) as fetch:
+            report = check(registry, repair=True, fetch=fetch)
+        assert [damage.file for damage in report.damages] == ["config.json", "model.safetensors"]
+        assert not report.sound
+        assert [each.partition(" cannot be had: ")[0] for each in told] == [place]
 
     def test_adding_the_model_again_mends_what_is_missing(self, registry: Registry, folder: Path) -> None:
         entry = registry.add(folder)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tlhub.step import Step as Step, View as View
     from tlhub.store import Store as Store
     from tlhub.task import Task as Task
-    from tlhub.validator import Validator as Validator
+    from tlhub.validator import Evidence as Evidence, Validator as Validator
 
 _WHERE = {
     "tlhub.adaptation": ["adapt", "evaluate"],
@@ -42,7 +42,7 @@ _WHERE = {
     "tlhub.seeds": ["adapt_seeds"],
     "tlhub.store": ["Store"],
     "tlhub.task": ["Task"],
-    "tlhub.validator": ["Validator"],
+    "tlhub.validator": ["Evidence", "Validator"],
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 

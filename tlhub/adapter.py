@@ -40,7 +40,7 @@ def require_classes(run: Run, name: str, instead: str = "") -> None:
     """
     labels = [domain.labels for domain in run.domains if domain.labels is not None]
     if run.classes is None or any(each.ndim > 1 or each.is_floating_point() for each in labels):
-        others = f", or list {instead}" if instead else ""
+        others = f", or name {instead}" if instead else ""
         raise UserError(
             f"`{name}` needs the probabilities of an example's classes, which `{run.task.name}` has not",
             f"use it where every example is of one class{others}",

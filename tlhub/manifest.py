@@ -67,7 +67,8 @@ class Train(BaseModel):
         default=None, description="Epochs without a better selection score before training stops; needs `select`."
     )
     validation: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        default=0.1, description="Share of every labelled source that is held out for the score of `select`."
+        default=0.1,
+        description="Share of the labelled examples held out for `select`: the source's, or the target's where it asks for them.",
     )
     checkpoint_every: Annotated[int, Field(gt=0)] | None = Field(
         default=None,

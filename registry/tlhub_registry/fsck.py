@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from tlhub.errors import UserError
 from tlhub_registry import facts
 from tlhub_registry.blobs import sha256_of
 from tlhub_registry.checkouts import RECORD
@@ -90,6 +93,32 @@ def check(registry: Registry, *, repair: bool = False, fetch: Fetch | None = Non
             damages.append(Damage(model.ref, RECORD, "altered", _mend_record(registry, model) if repair else None))
     size = sum(part.size for part in parts.values())
     return Report(len(models), len(parts), size, tuple(damages), tuple(loose))
+
+
+@contextmanager
+def from_hub(tell: Callable[[str], None]) -> Iterator[Fetch]:
+    """What fetches from the Hub, with all the checks of a pull; `tell` hears of a place that cannot be had, and why.
+
+    What is fetched is gone when the context ends.
+    """
+    with TemporaryDirectory() as folder:
+        fetched = Registry(Path(folder))
+        missing: set[str] = set()
+
+        def fetch(place: str, file: str) -> Path | None:
+            from tlhub_registry.pull import pull
+            from tlhub_registry.refs import parse_repo
+
+            if place in missing:
+                return None
+            try:
+                return fetched.checkout(pull(parse_repo(place), fetched)) / file
+            except UserError as error:
+                missing.add(place)
+                tell(f"{place} cannot be had: {error.message}")
+                return None
+
+        yield fetch
 
 
 @dataclass(frozen=True)
