@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,8 @@ from tests.hub.server import Hub
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in every command that a test runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
-os.environ["TLHUB_HOME"] = tempfile.mkdtemp(prefix="tlhub-tests-")  # of fixtures that outlive a test
+os.environ["TLHUB_HOME"] = tempfile.mkdtemp(prefix="tlhub-tests-")  # what fixtures of a session keep
+atexit.register(shutil.rmtree, os.environ["TLHUB_HOME"], ignore_errors=True)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TLHUB_SHARED", ROOT.parent / "shared"))

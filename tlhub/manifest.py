@@ -68,7 +68,7 @@ class Train(BaseModel):
     )
     validation: Annotated[float, Field(gt=0, le=0.5)] = Field(
         default=0.1,
-        description="Share of the labelled examples held out for `select`: the source's, or the target's where it asks for them.",
+        description="Share of the labelled examples held out for `select`: the source's, or shown ones of the target.",
     )
     checkpoint_every: Annotated[int, Field(gt=0)] | None = Field(
         default=None,
