@@ -5,6 +5,7 @@ A server process imports everything once, under the environment that the client 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -71,12 +72,24 @@ class Commands:
         return Finished(code, (self.folder / "stdout").read_text(), (self.folder / "stderr").read_text())
 
 
-def _serve() -> None:
-    import transformers  # noqa: F401
+IMPORTED = (
+    "huggingface_hub.hf_api",
+    "matplotlib.backends.backend_agg",
+    "peft",
+    "tlhub_cli.main",
+    "tlhub_registry.publish",
+    "timm",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+)
+"""What commands import."""
 
-    import tlhub_registry.publish  # noqa: F401
+
+def _serve() -> None:
     from tlhub.catalog import Catalog
 
+    for name in IMPORTED:
+        importlib.import_module(name)
     Catalog.installed().entries()
     while line := sys.stdin.readline():
         job = json.loads(line)
@@ -107,10 +120,7 @@ def _run(job: Mapping[str, object]) -> None:
         os.environ.update(job["env"])  # type: ignore[call-overload]
         os.chdir(folder)
         sys.argv = ["tlhub", *job["arguments"]]  # type: ignore[misc]
-        import cProfile, pstats; pr = cProfile.Profile(); pr.enable()
-        try: main()
-        finally:
-            pr.disable(); pstats.Stats(pr, stream=sys.stderr).sort_stats("cumtime").print_stats(60)
+        main()
         code = 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

@@ -6,9 +6,7 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands import Commands
 from tests.hub.server import Hub
 from tests.hub.store import Repo
+from tests.sharing import client
 from tlhub import adapt, load
 from tlhub.artifact import read_record
 from tlhub.errors import UserError
@@ -281,57 +281,63 @@ def _with_hashes(files: Mapping[str, bytes]) -> bytes:
     return json.dumps({**record, "files": {n: hashlib.sha256(files[n]).hexdigest() for n in record["files"]}}).encode()
 
 
+CANARY = "hf_canaryCANARYcanaryCANARYcanary"
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Commands]]:
+    """A Hub, and `tlhub` as its user runs it, in a process for each command."""
+    folder = tmp_path_factory.mktemp("user")
+    with Hub(folder / "hub") as hub:
+        with Commands(folder / "commands", client(hub, folder, hub.add_user("canary", CANARY))) as tlhub:
+            yield hub, tlhub
+
+
 class TestCommand:
-    """As a user runs it, in a process of its own."""
-
-    def run(
-        self, hub: Hub, home: Path, *arguments: str, token: str | None = None, **more: Any
-    ) -> subprocess.Popen[str]:
-        environment = {**hub.env(home / "hf", token), "TLHUB_HOME": str(home / "tlhub"), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "tlhub_cli", *arguments]
-        return subprocess.Popen(
-            command, env=environment, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more
-        )
-
-    def test_a_full_disk_is_told_in_one_line_and_nothing_is_left(self, hub: Hub, model: Path, tmp_path: Path) -> None:
+    def test_a_full_disk_is_told_in_one_line_and_nothing_is_left(
+        self, user: tuple[Hub, Commands], model: Path, tmp_path: Path
+    ) -> None:
+        hub, tlhub = user
         share(hub, model)
 
-        def full() -> None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        def fill(process: int) -> None:
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-        told, _ = (process := self.run(hub, tmp_path, "pull", "you/model", preexec_fn=full)).communicate()
-        assert process.returncode == 2, told
-        assert "error: " in told
-        assert "File too large" in told
-        assert "Traceback" not in told
-        left = [path for path in (tmp_path / "tlhub").rglob("*") if path.is_file() and path.stat().st_size > 100_000]
-        assert left == []
+        done = tlhub("pull", "you/model", env={"TLHUB_HOME": str(tmp_path)}, begun=fill)
+        assert done.returncode == 2, done
+        [error] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "File too large" in error
+        assert "Traceback" not in done.stderr
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
-    def test_a_killed_pull_is_done_by_the_same_command_again(self, hub: Hub, model: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("request_of", ["/tree/", RECORD, "/cdn/"])
+    def test_a_killed_pull_is_done_by_the_same_command_again(
+        self, user: tuple[Hub, Commands], model: Path, tmp_path: Path, request_of: str
+    ) -> None:
+        hub, tlhub = user
         share(hub, model)
-        for request_of in (RECORD, "/cdn/"):
-            running: list[subprocess.Popen[str]] = []
-            hub.fail("GET", request_of, before=lambda running=running: os.kill(running[0].pid, signal.SIGKILL))
-            running.append(self.run(hub, tmp_path, "pull", "you/model"))
-            running[0].communicate()
-            assert running[0].returncode == -signal.SIGKILL
-        told, _ = (process := self.run(hub, tmp_path, "pull", "you/model")).communicate()
-        assert process.returncode == 0, told
-        assert "you/model:1" in told
+        running: list[int] = []
+        hub.fail("GET", request_of, before=lambda: os.kill(running[0], signal.SIGKILL))
+        home = {"TLHUB_HOME": str(tmp_path)}
+        assert tlhub("pull", "you/model", env=home, begun=running.append).returncode == -signal.SIGKILL
+        done = tlhub("pull", "you/model", "--json", env=home)
+        assert done.returncode == 0, done
+        assert json.loads(done.stdout)["ref"] == "you/model:1"
 
-    def test_the_token_is_told_nobody(self, hub: Hub, model: Path, tmp_path: Path) -> None:
-        canary = hub.add_user("canary", "hf_canaryCANARYcanaryCANARYcanary")
+    def test_the_token_is_told_nobody(self, user: tuple[Hub, Commands], model: Path, tmp_path: Path) -> None:
+        hub, tlhub = user
         share(hub, model)
         hub.create("you/secret", contents(model), private=True)
         said = ""
-        for repo, code in (("you/model", 0), ("you/secret", 2)):
-            told, _ = (process := self.run(hub, tmp_path, "pull", repo, "--debug", token=canary)).communicate()
-            assert process.returncode == code, told
-            said += told
-        assert any(canary in str(request.headers.get("authorization")) for request in hub.log)
-        files = [path for path in tmp_path.rglob("*") if path.is_file()]
-        assert canary not in said
-        assert not [path for path in files if canary.encode() in path.read_bytes()]
+        for repo, code in (("you/model", 0), ("you/secret", 2), ("nobody/nothing", 2)):
+            for command in ("pull", "show", "reproduce"):
+                place = repo if command == "pull" else f"hub:{repo}"
+                done = tlhub(command, place, "--debug", env={"TLHUB_HOME": str(tmp_path)})
+                said += done.stdout + done.stderr
+                assert command == "reproduce" or done.returncode == code, done
+        assert any(CANARY in str(request.headers.get("authorization")) for request in hub.log)
+        assert CANARY not in said
+        assert not [path for path in tmp_path.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
 
 
 def test_a_pulled_place_is_a_place_for_every_command(online: Hub, model: Path) -> None:

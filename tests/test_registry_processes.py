@@ -105,11 +105,12 @@ def test_ten_processes_add_a_hundred_models_each(tmp_path: Path) -> None:
 def test_killed_processes_lose_nothing_acknowledged_and_leave_only_garbage(tmp_path: Path) -> None:
     """Seven of ten are killed at random moments, while an eleventh process collects garbage all the time."""
     root, logs = tmp_path / "registry", [tmp_path / f"log-{number}" for number in range(PROCESSES)]
-    barrier = CONTEXT.Barrier(PROCESSES)
+    barrier = CONTEXT.Barrier(PROCESSES + 1)
     models = [small_models(tmp_path / f"models-{number}", 20) for number in range(PROCESSES)]
     processes = [started(add_all, root, *each, barrier) for each in zip(models, logs, strict=True)]
     stop = CONTEXT.Event()
     collector = started(collect_until, root, stop)
+    barrier.wait()
     for process in processes[:7]:
         time.sleep(random.uniform(0.01, 0.15))
         process.kill()

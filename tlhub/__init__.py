@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tlhub.head import Head as Head
     from tlhub.hookspecs import hookimpl as hookimpl
     from tlhub.lineage import Origin as Origin
+    from tlhub.score import TransferScore as TransferScore
     from tlhub.seeds import adapt_seeds as adapt_seeds
     from tlhub.step import Step as Step, View as View
     from tlhub.store import Store as Store
@@ -39,6 +40,7 @@ _WHERE = {
     "tlhub.hookspecs": ["hookimpl"],
     "tlhub.lineage": ["Origin"],
     "tlhub.step": ["Step", "View"],
+    "tlhub.score": ["TransferScore"],
     "tlhub.seeds": ["adapt_seeds"],
     "tlhub.store": ["Store"],
     "tlhub.task": ["Task"],

@@ -46,7 +46,7 @@ def _batches(run: Run, domain: Domain) -> Iterator[tuple[Tensor, Tensor]]:
     known = run.features.get(domain.key)
     with torch.inference_mode():
         if known is not None:
-            for index in torch.arange(len(domain)).split(EVALUATION_BATCH):
+            for index in torch.split(torch.arange(len(domain)), EVALUATION_BATCH):
                 yield index, model.neck(known[index[0] : index[-1] + 1])  # a slice, which copies nothing
             return
         preprocess = model.backbone.preprocess(train=False)

@@ -87,22 +87,17 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         """A connection to the file, with the newest schema."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
-            connection.text_factory = lambda text: text.decode(errors="replace")  # damaged text is text, and is noticed
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")  # does not wait for its turn, whatever the timeout says
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA foreign_keys = ON")
-                self._migrate(connection)
-            except BaseException as error:
-                connection.close()
-                if _primary(error) not in _BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(random.uniform(0.001, 0.02))
-            else:
-                return connection
+        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+        connection.text_factory = lambda text: text.decode(errors="replace")  # damaged text is text, and is noticed
+        try:
+            _patiently(connection, "PRAGMA journal_mode = WAL")  # does not wait for its turn, whatever the timeout says
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         version = _version(connection)
@@ -139,9 +134,25 @@ class Database:
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """The one process that may write now; all it wrote counts at the end, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("PRAGMA busy_timeout = 0")
+    _patiently(connection, "BEGIN IMMEDIATE")  # SQLite itself would look every tenth of a second
+    connection.execute(f"PRAGMA busy_timeout = {1000 * PATIENCE:.0f}")
     with connection:
         yield
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement, again and again while others are in the way."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if _primary(error) not in _BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.004))
+        else:
+            return
 
 
 def _empty() -> sqlite3.Connection:

@@ -185,7 +185,9 @@ def _device(recorded: str) -> torch.device:
 def _environment(record: Mapping[str, Any], catalog: Catalog, device: torch.device) -> list[str]:
     """What is other than then of libraries, plugins and hardware."""
     here = artifact.versions(catalog)
-    pairs = {name: (version, here.get(name)) for name, version in record["versions"].items()}
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (version, here.get(name)) for name, version in record["versions"].items()
+    }
     composed = record["composed"]
     pairs["device"] = (composed["device"], str(device))
     pairs["hardware"] = (composed.get("hardware"), hardware(device))
