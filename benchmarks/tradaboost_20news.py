@@ -344,11 +344,12 @@ At or under the published TrAdaBoost in all three tasks: {" and ".join(better) o
 
 {table([*METHODS, *OF_ADAPT, READING, DENSE], list(TASKS), seconds, "median")}
 
-From features in memory to the final classifier: adapt's `fit`, of a sparse matrix, beside everything `tlhub` does to train, of the
-dense matrix that it holds of a frozen backbone's features, making it sparse included. Medians over {len(TIMED)} draws, {REPEATS} timings of
-each, in turns. tlhub's SVM stops at a tolerance of 0.1, liblinear's own, adapt's
-notebook has scikit-learn's 0.0001; a row has adapt with ours. *Reading the rows*:
-the dense vectors are asked from the data set first, one at a time. *Dense*: adapt, given the dense matrix; once. Measured on: {machines}. Written by
+From features in memory to the final classifier: adapt's `fit`, given a sparse matrix, beside all that tlhub does to train, given
+the dense features that it keeps of a frozen backbone, making them sparse included. Medians over {len(TIMED)} draws, {REPEATS} timings of each,
+in turns, on a processor that had other work too: compare rows, not with other pages. tlhub's SVM stops at a tolerance of 0.1,
+liblinear's own choice; adapt's notebook has scikit-learn's 0.0001, and the row below it has adapt with ours. *Reading the rows*: the
+dense vectors are asked from the data set first, one at a time. *Dense*: adapt, given the dense matrix, once. Measured on: {machines}.
+Written by
 `benchmarks/{Path(__file__).name}` from `benchmarks/records/tradaboost_20news.jsonl`.
 """,
     )

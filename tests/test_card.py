@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from tlhub_registry.base import Base
+from tlhub_registry.base import Base, read_card
 from tlhub_registry.card import card, licence, md
 from tlhub_registry.confusion import drawn, picture
 from tlhub_registry.refs import HubRef
@@ -176,6 +177,14 @@ def test_the_licence(asked: str | None, known: str | None, found: str | None, wa
     name, note = licence(asked, base)
     assert name == found
     assert (note is not None) == warns
+
+
+@pytest.mark.parametrize("theirs", [b"---\n{ : [\n---\n", b"\xff", b"---\nlicense: [1]\nlanguage: {a: 1}\n---\n"])
+def test_a_base_whose_card_is_broken_says_nothing(tmp_path: Path, theirs: bytes) -> None:
+    (tmp_path / "README.md").write_bytes(theirs)
+    base = Base(HubRef("them/base", "0" * 40), {}, read_card(tmp_path / "README.md"))
+    assert licence(None, base)[0] is None
+    assert card(record(modality="text"), "you/cats", base, None, picture=False)
 
 
 def test_the_verdict_comes_first_and_the_table_is_honest() -> None:

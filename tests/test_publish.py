@@ -18,6 +18,7 @@ from tests.commands import Finished
 from tests.hub.faults import Fault
 from tests.hub.server import Hub
 from tests.sharing import World, world
+from tlhub.artifact import digest
 from tlhub.checkpoint import sha256
 
 pytestmark = pytest.mark.hub
@@ -366,6 +367,22 @@ def test_a_pull_request_is_opened_once(world: World, repo: str, lost: bool) -> N
     assert not world.hub.repo(theirs).tags
     missing = publish(world, "tlhub", f"{theirs}-missing", "--create-pr")
     assert "there is no" in clean(missing)
+
+
+def test_what_was_published_before_is_named_with_its_commit(world: World, repo: str, tmp_path: Path) -> None:
+    """A student says where its teacher is, though it was taught by the entry on this disk."""
+    publish(world, "tlhub", f"{repo}-teacher")
+    teacher = json.loads((world.runs["tlhub"] / "tlhub.json").read_text())
+    student = fresh(world, tmp_path / "run")
+    record = json.loads((student / "tlhub.json").read_text())
+    origin = {"role": "teacher", "name": "toy-tlhub", "revision": digest(teacher), "lineage": []}
+    (student / "tlhub.json").write_text(json.dumps({**record, "name": "student", "lineage": [origin]}))
+
+    assert publish(world, student, repo).returncode == 0
+
+    sent = json.loads(world.hub.repo(repo).files()["tlhub.json"])
+    assert sent["lineage"][0]["hub"].startswith("hub:you/")
+    assert "@" in sent["lineage"][0]["hub"]
 
 
 # Deltas

@@ -289,7 +289,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Comman
     """A Hub, and `tlhub` as its user runs it, in a process for each command."""
     folder = tmp_path_factory.mktemp("user")
     with Hub(folder / "hub") as hub:
-        with Commands(folder / "commands", client(hub, folder, hub.add_user("canary", CANARY))) as tlhub:
+        environment = client(hub, folder, hub.add_user("canary", CANARY))
+        with Commands(folder / "commands", environment) as tlhub:
             yield hub, tlhub
 
 

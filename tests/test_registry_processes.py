@@ -158,16 +158,17 @@ def test_a_kill_at_any_file_operation_is_mended_by_adding_again(tmp_path: Path) 
         }
         assert check(registry).orphans == ()
         operation += 1
-    assert operation > 20
+    assert operation > 10
 
 
 def add_until_killed(root: Path, model: Path, operation: int) -> None:
-    """Add a model; before a certain one of its operations on files, the process is killed."""
+    """Add a model; before a certain one of the operations on files of the registry, the process is killed."""
     left = operation
 
-    def count(event: str, _: tuple[Any, ...]) -> None:
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
-        if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.chmod", "sqlite3.connect"):
+        operations = ("open", "os.rename", "os.mkdir", "os.remove", "os.chmod", "sqlite3.connect")
+        if event in operations and str(arguments[0]).startswith(str(root)):
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1

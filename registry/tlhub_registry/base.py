@@ -47,7 +47,7 @@ def find(hub: Hub, ref: HubRef, names: Collection[str], fetch: bool) -> Base:
     Raises UserError where `fetch` is asked for and fails, or the base has no `model.safetensors`.
     """
     try:
-        card = _card(hub.download(ref.repo, str(ref.revision), README))
+        card = read_card(hub.download(ref.repo, str(ref.revision), README))
     except UserError:  # then nothing is known of it
         card = {}
     if fetch:
@@ -67,10 +67,13 @@ def _fetched(hub: Hub, ref: HubRef, names: Collection[str]) -> dict[str, Path]:
     return found
 
 
-def _card(path: Path) -> dict[str, Any]:
+def read_card(path: Path) -> dict[str, Any]:
+    """The metadata of a README.md; nothing where it is none that the client reads."""
     from huggingface_hub import ModelCard
+    from yaml import YAMLError
 
     try:
-        return dict(ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict())
-    except ValueError:  # somebody else's card, with metadata that is none
+        data: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+        return dict(data.to_dict())
+    except (ValueError, YAMLError):  # somebody else's card, with metadata that is none
         return {}

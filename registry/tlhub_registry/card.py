@@ -100,7 +100,7 @@ def _metadata(record: Mapping[str, Any], repo: str, base: Base | None, license: 
         "base_model_relation": ("adapter" if record["form"] == "peft" else "finetune") if bases else None,
         "datasets": list(dict.fromkeys(data)) or None,
         "license": license,
-        "language": base.card.get("language") if base is not None and record["modality"] == "text" else None,
+        "language": _languages(base) if base is not None and record["modality"] == "text" else None,
         "pipeline_tag": pipeline,
         "metrics": [result["metric"]] if scores else None,
         "model_name": repo.partition("/")[2],
@@ -197,6 +197,13 @@ def _limits(record: Mapping[str, Any], license: str | None) -> Iterator[str]:
 def _library(record: Mapping[str, Any]) -> str:
     """The library that loads the repository by itself."""
     return record["form"] if record["form"] in ("timm", "transformers", "peft") and "delta" not in record else "tlhub"
+
+
+def _languages(base: Base) -> list[str] | None:
+    """What the base's card says, where that is names of languages."""
+    said = base.card.get("language")
+    names = said if isinstance(said, list) else [said]
+    return names if all(isinstance(name, str) for name in names) else None
 
 
 def _domains(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

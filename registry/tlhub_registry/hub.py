@@ -85,8 +85,7 @@ class Hub:
 
     def resolve(self, repo: str, revision: str | None = None) -> str:
         """The commit of a branch, a tag or a shortened commit; of `main` where none is named."""
-        found: str = self.read(repo, lambda: self.api.model_info(repo, revision=revision).sha)
-        return found
+        return self.read(repo, lambda: str(self.api.model_info(repo, revision=revision).sha))
 
     def find(self, repo: str) -> tuple[str, bool] | None:
         """The newest commit of a repository, and whether it is private; None where there is none to be seen."""
@@ -107,8 +106,10 @@ class Hub:
         return self.read(repo, lambda: dict(self._files(repo, commit)))
 
     def _files(self, repo: str, commit: str) -> Iterator[tuple[str, RemoteFile]]:
+        from huggingface_hub.hf_api import RepoFile
+
         for each in self.api.list_repo_tree(repo, recursive=True, revision=commit):
-            if hasattr(each, "blob_id"):  # not a folder
+            if isinstance(each, RepoFile):
                 yield each.path, RemoteFile(each.size, each.lfs.sha256 if each.lfs else None, each.blob_id)
 
     def download(self, repo: str, commit: str, path: str, into: Path | None = None) -> Path:

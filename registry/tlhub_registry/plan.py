@@ -96,11 +96,13 @@ def plan(
         _refuse_delta(entry, ref)
     base = None if ref is None else find(hub, ref, entry.files, fetch=delta)
     forms: dict[str, Mapping[str, bytes | Path] | None] = {"whole": whole}
-    if ref is not None and WHOLE in whole:
-        forms["delta"] = _changed(whole, base, work) if base is not None and WHOLE in base.files else None
-    if delta:
-        assert base is not None
-        record["delta"] = _told(base, whole, forms["delta"] or {})
+    if base is not None and WHOLE in whole:
+        known = WHOLE in base.files
+        small = _changed(whole, base, work) if known else None
+        if small is not None or not known:
+            forms["delta"] = small
+        if delta:
+            record["delta"] = _told(base, whole, small or {})
     named, note = licence(license, base)
     image = picture(record)
     made: dict[str, bytes | Path] = {
