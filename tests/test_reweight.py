@@ -503,10 +503,10 @@ class TestBoosting:
         assert issparse(found) == sparse
         assert np.array_equal(found.toarray() if sparse else found, np.concatenate(inputs))
 
-    def test_what_is_below_the_head_may_not_learn(self, tmp_path: Path) -> None:
+    def test_what_is_below_the_head_may_not_learn_which_is_told_before_anything_is_trained(self) -> None:
         neck = {"use": "head_swap", "bottleneck": 4}
         with pytest.raises(UserError, match=r"same features(.|\n)*partial_freeze"):
-            trained(on_points({"use": "tradaboost"}, neck), tmp_path)
+            compose(on_points({"use": "tradaboost"}, neck))
 
     def test_a_task_it_does_not_learn(self) -> None:
         with pytest.raises(UserError, match=r"one class(.|\n)*tradaboost_r2"):

@@ -50,7 +50,7 @@ def require_classes(run: Run, name: str, instead: str = "") -> None:
 class Adapter(Component, nn.Module):
     """One transfer method: it changes the model, weighs examples, or adds a term to the loss.
 
-        modify -> prepare -> ( pretrain x steps ) x pretrain_epochs
+        modify -> prepare -> check -> ( pretrain x steps ) x pretrain_epochs
         -> ( start_round -> [ start_epoch -> (weights + penalty) x steps ] x epochs -> end_round ) x rounds -> finish
 
     Adapters compose by one rule: the loss is the mean over labelled examples of (product of the weights x task
@@ -85,6 +85,12 @@ class Adapter(Component, nn.Module):
 
     def prepare(self, run: Run) -> None:
         """Freeze parts of the model, or build helper networks for its widths, before the optimizer exists."""
+
+    def check(self, run: Run) -> None:
+        """Raise UserError where this method makes no sense in the run, now that all adapters are prepared.
+
+        Nothing has been trained yet, the baseline neither.
+        """
 
     def pretrain(self, step: Step) -> Tensor:
         """The loss of a step before training proper, from target examples without labels.

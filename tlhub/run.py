@@ -233,6 +233,8 @@ class Run:
         for number, adapter in enumerate(self.adapters):
             seed_all(self.seed, "prepare", number)
             adapter.prepare(self)
+        for adapter in self.adapters:
+            adapter.check(self)
         self.model.to(memory_format=memory_order(device))
         self.model.to(device)
         for adapter in self.adapters:

@@ -398,8 +398,9 @@ def lineage(console: Console, model: Mapping[str, Any]) -> None:
 
     def label(each: Mapping[str, Any]) -> Text:
         entry = "" if each["entry"] in (None, each["name"]) else f", here {each['entry']}"
-        name = (escaped(each["name"]), "bold")
-        return Text.assemble(f"{each['role']}: ", name, (f" @ {each['revision'] or 'not pinned'}{entry}", "dim"))
+        place = f", {each['hub']}" if each.get("hub") else ""
+        pinned = escaped(f" @ {each['revision'] or 'not pinned'}{place}{entry}")
+        return Text.assemble(f"{each['role']}: ", (escaped(each["name"]), "bold"), (pinned, "dim"))
 
     def grow(tree: Tree, below: Sequence[Mapping[str, Any]]) -> Tree:
         for each in below:

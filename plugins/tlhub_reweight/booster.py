@@ -96,7 +96,7 @@ class Booster(Adapter):
         if self.learner != "linear":
             run.epochs = 0  # nothing is left to the loop
 
-    def start_round(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
         inner = [*run.model.backbone.parameters(), *run.model.neck.parameters()]
         if any(parameter.requires_grad for parameter in inner):
             raise UserError(
@@ -104,6 +104,9 @@ class Booster(Adapter):
                 "what is below the head may not learn",
                 "add `{use: partial_freeze, stages: all}`, and no bottleneck",
             )
+
+    def start_round(self, run: Run) -> None:
+        self.check(run)  # another adapter may let the backbone learn from a later round on
         shares = self.shares.cpu()
         self.taught.copy_(by_class(shares, self.labels) if self.balance else shares)
         if self.learner == "linear":

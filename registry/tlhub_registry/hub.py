@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import time
@@ -26,6 +27,9 @@ LONGEST_WAIT = 60.0
 
 PASSING = {408, 409, 412, 425, 429, 500, 502, 503, 504}
 """Statuses that another attempt may mend: too busy, somebody else was there, broken for the moment."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a disk says that has no room."""
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write; https://huggingface.co/settings/tokens"
 
@@ -228,6 +232,8 @@ def explained(error: Exception, repo: str) -> Exception:
         return UserError(f"the Hub refused with status {code}{because}", "is the client, huggingface_hub, up to date?")
     if _unconnected(error):
         return UserError("the Hub cannot be reached", "check the connection, and repeat the command")
+    if isinstance(error, OSError) and error.errno in FULL:
+        return UserError(f"the disk refuses what the Hub sends: {error.strerror}", "make room, and repeat the command")
     if not isinstance(error, OSError | ValueError | RuntimeError):
         return error
     told = redacted((str(error).strip() or type(error).__name__).splitlines()[0])

@@ -132,24 +132,25 @@ def _written(record: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     written["name"] = f"{record['name']}-reproduced"
     written["backbone"] = record["composed"]["backbone"]  # where a name was given, it has the revision that was found
     lineage = [Origin.from_dict(each) for each in record["lineage"]]
+    backbones, teachers = (iter([each for each in lineage if each.role == role]) for role in ("backbone", "teacher"))
     if written["backbone"]["use"] == "artifact":
-        written["backbone"]["ref"] = _pinned(written["backbone"]["ref"], lineage[0], registry)
-    teachers = iter([origin for origin in lineage if origin.role == "teacher"])
+        written["backbone"]["ref"] = _pinned(written["backbone"]["ref"], backbones, registry)
     for part in written.get("adapters", []):
         places = part.get("teacher")
         if isinstance(places, str):
-            part["teacher"] = _pinned(places, next(teachers), registry)
+            part["teacher"] = _pinned(places, teachers, registry)
         elif places:
-            part["teacher"] = [_pinned(place, next(teachers), registry) for place in places]
+            part["teacher"] = [_pinned(place, teachers, registry) for place in places]
     # a list of one is written as people write it, so that `--set source.path=…` finds its place
     return {key: value[0] if isinstance(value, list) and len(value) == 1 else value for key, value in written.items()}
 
 
-def _pinned(place: str, origin: Origin, registry: Registry) -> str:
-    """Where the model of then is found now: its digest, if the registry has it; else its commit on the Hub."""
-    if origin.revision and registry.by_digest(origin.revision):
-        return origin.revision
-    return origin.hub or place
+def _pinned(place: str, origins: Iterator[Origin], registry: Registry) -> str:
+    """Where the next of these models is found now: by its digest in the registry; else at its commit on the Hub."""
+    origin = next(origins, None)
+    if origin is None or not origin.revision:
+        return place
+    return origin.revision if registry.by_digest(origin.revision) else origin.hub or place
 
 
 def _refuse_cut(manifest: Manifest) -> None:

@@ -94,6 +94,7 @@ class _Origin(BaseModel):
     name: str
     revision: str | None
     lineage: list[_Origin]
+    hub: str | None = None
 
 
 class _Row(BaseModel):
@@ -128,6 +129,8 @@ class _Manifest(BaseModel):
 
 
 class _Composed(BaseModel):
+    backbone: _Part
+    device: str
     parameters: int
     trainable: int
 
