@@ -148,7 +148,7 @@ def _commands() -> Iterable[str]:
         "Every command also takes `--help`. Exit codes: 0 done, 1 a bug of tlhub or of a plugin, 2 something you can "
         "mend, 130 and 143 interrupted."
     )
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in _flat(get_command(app)):
         arguments = [each for each in command.params if each.param_type_name == "argument"]
         options = [each for each in command.params if each.param_type_name == "option" and each.name != "help"]
         yield f"### `tlhub {name}`"
@@ -160,6 +160,15 @@ def _commands() -> Iterable[str]:
             rows.append((f"`{', '.join(option.opts)}{value}`", _cell(" ".join(filter(None, (option.help, default))))))
         if rows:
             yield _table(("argument", "meaning"), rows)
+
+
+def _flat(group: Any, before: str = "") -> Iterable[tuple[str, Any]]:
+    """The commands of a group and of the groups in it, by all of their words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _flat(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _metavar(option: Any) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from tlhub_basics.classification import Classification
 from tlhub_registry.base import Base, read_card
 from tlhub_registry.card import card, licence, md
 from tlhub_registry.confusion import drawn, picture
@@ -268,6 +270,14 @@ def test_the_same_model_has_the_same_card() -> None:
 
 
 # The picture
+
+
+def test_a_classification_counts_answers_by_class() -> None:
+    logits = torch.tensor([[2.0, 1, 0], [0, 1, 2], [0, 1, 2], [0, 3, 2]])
+    counts = Classification().confusion(logits, torch.tensor([0, 0, 2, 1]))
+    assert counts is not None
+    assert counts.tolist() == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert Classification().confusion(torch.zeros(1, 101), torch.tensor([0])) is None
 
 
 def test_the_picture_shows_the_adapted_models_confusions_over_all_evaluations() -> None:

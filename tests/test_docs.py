@@ -125,7 +125,11 @@ def test_commands_on_a_page_exist_and_have_the_options(page: Path) -> None:
             if not words or words[0].startswith("-"):
                 continue
             assert words[0] in known, f"{named(page)}: {line}"
-            options = {option for each in known[words[0]].params for option in each.opts}
+            command = known[words[0]]
+            if hasattr(command, "commands"):
+                assert words[1] in command.commands, f"{named(page)}: {line}"
+                command = command.commands[words[1]]
+            options = {option for each in command.params for option in each.opts}
             used = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert used <= {*options, "--help"}, f"{named(page)}: {line}"
 

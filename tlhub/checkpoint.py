@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tlhub.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEPT = 2
 """How many checkpoints are kept: a damaged newest one leaves one to fall back to."""
