@@ -150,7 +150,8 @@ def adapt(
             raise
         checkpoints.remove()
     record = artifact.read_record(folder)
-    artifact.write_record(folder, {**record, "result": result.as_dict()})
+    found = {**result.as_dict(), "baseline": None if base is None else base.name}
+    artifact.write_record(folder, {**record, "result": found})
     if keep:
         _keep(folder, catalog, watch)
     return result

@@ -202,7 +202,7 @@ def _library(record: Mapping[str, Any]) -> str:
 def _languages(base: Base) -> list[str] | None:
     """What the base's card says, where that is names of languages."""
     said = base.card.get("language")
-    names = said if isinstance(said, list) else [said]
+    names: list[Any] = said if isinstance(said, list) else [said]
     return names if all(isinstance(name, str) for name in names) else None
 
 
