@@ -215,7 +215,6 @@ class TestBuiltUpon:
             assert commit in told, told
 
     def test_a_run_is_reproduced_from_the_hub(self, shared: Shared, tmp_path: Path) -> None:
-        hub = shared.world.hub
         manifest = tmp_path / "digits.json"
         digits = {"source": {"use": "digits"}, "evaluate": {"use": "digits", "split": "test"}}
         train = {"epochs": 1, "steps_per_epoch": 2, "batch": 16, "workers": 0}
@@ -227,4 +226,3 @@ class TestBuiltUpon:
         done = shared.tlhub("reproduce", "hub:you/digits")
         assert done.returncode == 0, done
         assert "Reproduced to the bit" in done.stdout
-        assert hub.repo("you/digits").commits[0]

@@ -180,7 +180,7 @@ def result_of(folder: Path, record: Mapping[str, Any]) -> Result:
         for row in told["rows"]
     ]
     comparison = None if told["comparison"] is None else Comparison(**told["comparison"])
-    oracle = None if told["oracle"] is None else Oracle(**told["oracle"])
+    oracle = None if told.get("oracle") is None else Oracle(**told["oracle"])
     return Result(folder, told["metric"], rows, comparison, told["sentence"], oracle)
 
 
