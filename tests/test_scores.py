@@ -15,6 +15,7 @@ import tlhub_scores
 from tlhub.catalog import Catalog
 from tlhub.errors import DataError
 from tlhub.score import TransferScore
+from tlhub.testing import TransferScoreContract
 
 CATALOG = Catalog({"scores": tlhub_scores})
 NAMES = [entry.name for entry in CATALOG.entries("scores")]
@@ -331,3 +332,35 @@ def test_gbc_lies_between_all_pairs_and_none() -> None:
     same, labels = features.repeat(3, 1), torch.arange(90) // 30
     assert measured("gbc", same, labels) == pytest.approx(-6)
     assert measured("gbc", same + 1000 * labels[:, None], labels) == pytest.approx(0, abs=1e-9)
+
+
+class TestGbc(TransferScoreContract):
+    component = CATALOG.find("scores", "gbc").cls
+
+
+class TestHScore(TransferScoreContract):
+    component = CATALOG.find("scores", "hscore").cls
+
+
+class TestHScoreShrunk(TransferScoreContract):
+    component = CATALOG.find("scores", "hscore_shrunk").cls
+
+
+class TestLeep(TransferScoreContract):
+    component = CATALOG.find("scores", "leep").cls
+
+
+class TestLinearProbe(TransferScoreContract):
+    component = CATALOG.find("scores", "linear_probe").cls
+
+
+class TestLogMe(TransferScoreContract):
+    component = CATALOG.find("scores", "logme").cls
+
+
+class TestNce(TransferScoreContract):
+    component = CATALOG.find("scores", "nce").cls
+
+
+class TestTransRate(TransferScoreContract):
+    component = CATALOG.find("scores", "transrate").cls

@@ -13,6 +13,7 @@ from tlhub.testing.contracts import (
     BackboneContract,
     DatasetContract,
     HeadContract,
+    TransferScoreContract,
     ValidatorContract,
 )
 from tlhub.testing.toys import Toys, toy_catalog, toy_manifest
@@ -23,6 +24,7 @@ __all__ = [
     "DatasetContract",
     "HeadContract",
     "Toys",
+    "TransferScoreContract",
     "ValidatorContract",
     "toy_catalog",
     "toy_manifest",

@@ -6,10 +6,12 @@ import copy
 import math
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from tlhub import manifest as manifests
 from tlhub.adaptation import adapt
@@ -19,9 +21,11 @@ from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints, sha256
 from tlhub.data import NO_LABEL, Dataset
+from tlhub.errors import UserError
 from tlhub.head import Head
 from tlhub.randomness import seed_all
 from tlhub.run import Run, open_data
+from tlhub.score import TransferScore
 from tlhub.selection import Selection
 from tlhub.settings import describe
 from tlhub.testing.toys import toy_catalog, toy_manifest
@@ -350,6 +354,43 @@ class ValidatorContract(_Contract):
         assert [row["selection"] for row in history] == scores
         for name, value in whole.model.state_dict().items():
             assert torch.equal(value, stopped.model.state_dict()[name]), name
+
+
+class TransferScoreContract(_Contract):
+    """A score of transfer: larger where classes are told apart, and a finite number or a refusal in words."""
+
+    component: ClassVar[type[TransferScore]]
+
+    def given(self, separation: float, examples: int = 60, classes: int = 3) -> tuple[Tensor, Tensor]:
+        """Features, or probabilities, and labels; the farther apart, the easier the classes are to tell."""
+        seed_all(0, "contract")
+        labels = torch.arange(examples) % classes
+        features = torch.randn(examples, classes) + separation * torch.eye(classes)[labels]
+        return (features if self.component.reads == "features" else features.softmax(1)), labels
+
+    def test_what_tells_the_classes_apart_scores_higher(self) -> None:
+        score = self.make()
+        assert score.measure(*self.given(4.0)) > score.measure(*self.given(0.0))
+
+    def test_the_order_of_the_examples_does_not_matter(self) -> None:
+        given, labels = self.given(1.0)
+        order = torch.randperm(len(labels))
+        score = self.make()
+        assert math.isclose(score.measure(given[order], labels[order]), score.measure(given, labels), abs_tol=0.05)
+
+    def test_the_same_examples_have_the_same_score(self) -> None:
+        found = []
+        for number in range(2):
+            given, labels = self.given(1.0)
+            seed_all(number, "something else")
+            found.append(self.make().measure(given, labels))
+        assert found[0] == found[1]
+
+    def test_what_it_cannot_score_is_finite_or_refused(self) -> None:
+        _, labels = self.given(1.0)
+        for given in (torch.full((len(labels), 3), 1 / 3), torch.eye(3)[labels]):
+            with suppress(UserError):
+                assert math.isfinite(self.make().measure(given, labels))
 
 
 class _KilledError(Exception):
