@@ -91,8 +91,8 @@ def _pairs(entries: Sequence[Entry]) -> Iterable[str]:
     catalog = Catalog.installed()
     yield "## Which go together"
     yield (
-        "Any two methods can stand in one manifest, in either order, and the tests train every such pair. But the "
-        "check refuses these:"
+        "Any two methods can stand in one manifest, in either order, and the tests train every such pair: [the matrix "
+        "of all pairs](pairs.md) says which are refused when a run is put together. The check refuses these:"
     )
     refused = []
     for first, second in itertools.combinations(entries, 2):

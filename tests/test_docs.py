@@ -141,7 +141,7 @@ def test_the_readme_has_two_commands_each_on_one_line() -> None:
     assert [line for line in text.splitlines() if "python -m pytest" in line] == [fresh[1].strip()]
 
 
-@pytest.mark.parametrize("page", ["reference", "methods"])
+@pytest.mark.parametrize("page", ["reference", "methods", "pairs"])
 def test_a_generated_page_is_what_the_code_says(page: str) -> None:
     spec = importlib.util.spec_from_file_location(f"make_{page}", ROOT / f"docs/make_{page}.py")
     assert spec is not None

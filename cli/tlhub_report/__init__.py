@@ -1,0 +1,1 @@
+"""What an adaptation came to, as one page of HTML and one picture."""
