@@ -33,7 +33,8 @@ def text() -> str:
             "# Which methods go together",
             "",
             "Written by `docs/make_pairs.py` from `tests/test_pairs.py`, which trains, saves and loads every ordered "
-            "pair, on images and on texts; do not edit it by hand. The row comes first in the manifest, the column second.",
+            "pair, on images and on texts; do not edit it by hand. The row comes first in the manifest, the column "
+            "second.",
             "",
             "`·`: they go together. `i`: on images alone; `t`: on texts alone; `–`: never, for one is for images and "
             "the other for texts. A letter: the pair is refused before anything is trained, in these words:",

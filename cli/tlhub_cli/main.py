@@ -25,6 +25,7 @@ from tlhub_cli.pull import pull
 from tlhub_cli.rank import rank
 from tlhub_cli.recommend import recommend
 from tlhub_cli.registry import registry
+from tlhub_cli.report import report
 from tlhub_cli.reproduce import reproduce
 from tlhub_cli.schema import schema
 from tlhub_cli.search import search
@@ -40,7 +41,7 @@ app = typer.Typer(
 _PANELS: dict[str, list[Callable[..., None]]] = {
     "Adapt": [init, check, adapt, bench],
     "Choose before you train": [rank, recommend],
-    "Use what an adaptation left": [show, predict, evaluate, compare],
+    "Use what an adaptation left": [show, predict, evaluate, compare, report],
     "Share": [publish, search, pull, reproduce],
     "Find components": [plugins, describe, schema],
 }

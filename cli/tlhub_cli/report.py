@@ -33,8 +33,10 @@ def report(
     from tlhub_report.picture import picture
 
     for path in filter(None, (out, png)):
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise UserError(f"{path} cannot be written: " + ("it" if path.is_dir() else "its place") + _IS_NOT[path.is_dir()])
+        if path.is_dir():
+            raise UserError(f"{path} is a folder", "name a file")
+        if not path.absolute().parent.is_dir():
+            raise UserError(f"there is no folder {path.parent}", "make it, or name a file elsewhere")
     found = gather(located(model), device, Catalog.installed())
     write_atomically(out, page(found, model))
     if png is not None:

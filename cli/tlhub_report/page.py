@@ -36,12 +36,12 @@ def page(found: Findings, place: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "name": _short}
+    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "name": _short, "python": repr}
     template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
     record, result = found.record, found.result
     classes = record["classes"] or []
     rows = [] if result is None else result.rows
-    return template.render(
+    text = template.render(
         title=record["name"],
         place=place,
         record=record,
@@ -63,6 +63,7 @@ def page(found: Findings, place: str) -> str:
         manifest=dump(record["manifest"]),
         asked={"image": "photo.jpg", "text": "some text"}.get(record["modality"]),
     )
+    return text.strip().encode(errors="backslashreplace").decode() + "\n"  # names of files need not be Unicode
 
 
 def _short(text: object, most: int = 40) -> str:
@@ -147,12 +148,13 @@ def _curves(found: Findings) -> Iterator[dict[str, Any]]:
             for model, line in lines.items()
             if line
         }
-        yield {"name": name, "lines": drawn, "low": f"{low:.3g}", "high": f"{high:.3g}", "last": last, "ends": lines}
+        yield {"name": name, "lines": drawn, "low": f"{low:.3g}", "high": f"{high:.3g}", "last": last}
 
 
 def _line(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
     """Epochs, counted from 1 through all rounds, and a term's value in those that have it."""
-    values = ((number, {**row["loss"], "selection": row.get("selection")}.get(name)) for number, row in enumerate(history, 1))
+    told = [{**row["loss"], "selection": row.get("selection")} for row in history]
+    values = ((number, row.get(name)) for number, row in enumerate(told, 1))
     return [(number, value) for number, value in values if value is not None]
 
 
