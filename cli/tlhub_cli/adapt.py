@@ -64,6 +64,7 @@ def adapt(
             f"tlhub predict {folder} INPUT…": "ask it about files or texts of yours",
             f"tlhub show {folder}": "what it is, and how to load it in Python",
             f"tlhub evaluate {folder} --data use=…,path=…": "score it on other labelled data",
+            f"tlhub report {folder}": "all of it as a page to look at",
         },
     )
     if json:

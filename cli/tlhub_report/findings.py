@@ -120,11 +120,8 @@ def gather(folder: Path, device: str | None, catalog: Catalog) -> Findings:
         found.mistakes = _mistakes(adapted, evaluated, seen[ADAPTED])
     found.confusions = _confusions(found, seen)
 
-    def shown() -> list[Domain]:
-        return _opened(adapted, "source", catalog) + (evaluated or _opened(adapted, "target", catalog))
-
     def planes() -> tuple[list[Sample], list[Plane]]:
-        domains = shown()
+        domains = _opened(adapted, "source", catalog) + (evaluated or _opened(adapted, "target", catalog))
         most = min(SAMPLE, POINTS // max(1, len(domains)))
         picked = [permutation(len(each), "report", each.key)[:most].sort().values for each in domains]
         samples = [

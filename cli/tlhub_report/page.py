@@ -56,6 +56,7 @@ def page(found: Findings, place: str) -> str:
         classes=classes,
         curves=list(_curves(found)),
         baseline=found.baseline is not None,
+        compared=BASELINE in found.confusions,
         planes=list(_planes(found)),
         samples=found.samples,
         mistakes=[_shown(each) for each in found.mistakes],
@@ -81,7 +82,7 @@ def _changes(found: Findings, classes: Sequence[str]) -> list[dict[str, Any]]:
     if not right:
         return []
     there = found.confusions[ADAPTED].sum(1)
-    changes = [
+    changes: list[dict[str, Any]] = [
         {
             "name": classes[number],
             "examples": int(there[number]),
@@ -89,7 +90,7 @@ def _changes(found: Findings, classes: Sequence[str]) -> list[dict[str, Any]]:
             "after": float(right[ADAPTED][number]),
             "change": float(right[ADAPTED][number] - right[BASELINE][number]) if BASELINE in right else None,
         }
-        for number in np.flatnonzero(there)
+        for number in np.flatnonzero(there).tolist()
     ]
     key = "change" if BASELINE in right else "after"
     changes.sort(key=lambda each: -each[key])
@@ -142,13 +143,13 @@ def _curves(found: Findings) -> Iterator[dict[str, Any]]:
         height, width = high - low or 1.0, max(1, last - 1)
         drawn = {
             model: [
-                (round(44 + 260 * (epoch - 1) / width, 1), round(120 - 108 * (value - low) / height, 1))
+                (round(64 + 240 * (epoch - 1) / width, 1), round(120 - 108 * (value - low) / height, 1))
                 for epoch, value in line
             ]
             for model, line in lines.items()
             if line
         }
-        yield {"name": name, "lines": drawn, "low": f"{low:.3g}", "high": f"{high:.3g}", "last": last}
+        yield {"name": name, "lines": drawn, "low": f"{low:.4g}", "high": f"{high:.4g}", "last": last}
 
 
 def _line(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
@@ -161,9 +162,10 @@ def _line(history: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, fl
 def _planes(found: Findings) -> Iterator[dict[str, Any]]:
     """Points of every domain in a square of 300 by 300."""
     for plane in found.planes:
-        low, high = plane.points.min(0), plane.points.max(0)
+        placed = plane.points * (1, -1)  # pictures count downwards
+        low, high = placed.min(0), placed.max(0)
         scale = 280 / (float((high - low).max()) or 1.0)  # the same for both axes: distances keep their meaning
-        points = (10 + (280 - scale * (high - low)) / 2 + scale * (plane.points - low)).round(1).tolist()
+        points = (10 + (280 - scale * (high - low)) / 2 + scale * (placed - low)).round(1).tolist()
         groups, start = [], 0
         for sample in found.samples:
             own = points[start : start + len(sample.names)]
@@ -177,7 +179,13 @@ def _shown(mistake: Mistake) -> dict[str, Any]:
     from PIL.Image import Image
 
     raw = mistake.raw
-    facts = {"where": mistake.where, "truth": mistake.truth, "answer": mistake.answer, "image": None, "text": None}
+    facts: dict[str, Any] = {
+        "where": mistake.where,
+        "truth": mistake.truth,
+        "answer": mistake.answer,
+        "image": None,
+        "text": None,
+    }
     if isinstance(raw, Image):
         facts |= {"image": _thumbnail(raw), "pixels": max(raw.size) <= _SMALL}
     elif isinstance(raw, str):

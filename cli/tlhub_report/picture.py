@@ -17,8 +17,9 @@ def picture(found: Findings) -> bytes:
 
     if not found.planes:
         raise UserError("there is no figure to draw: " + ("\n".join(found.notes) or "the model has no data"))
-    figure = Figure((5 * len(found.planes), 5), dpi=120, layout="constrained")
-    for axes, plane in zip(figure.subplots(1, len(found.planes), squeeze=False)[0], found.planes, strict=True):
+    figure = Figure((5 * len(found.planes), 5.3), dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(found.planes), squeeze=False)[0]
+    for axes, plane in zip(panels, found.planes, strict=True):
         start = 0
         for sample in found.samples:
             own = plane.points[start : start + len(sample.names)]
@@ -29,7 +30,7 @@ def picture(found: Findings) -> bytes:
         axes.set_aspect("equal", "datalim")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     out = io.BytesIO()
     figure.savefig(out, format="png")
     return out.getvalue()
