@@ -53,10 +53,12 @@ SMALL = {
 ENCODER: dict[str, Any] = {"use": "bert", "model": minilm(), "pooling": "mean", "max_length": 64}
 HALF = {**ENCODER, "config": {"num_hidden_layers": 3}}
 """The first three of the teacher's six layers. Half of its parameters are embeddings, so the teachers are two."""
+FEW = 200
+"""Labelled reviews that the students have; the teachers had all 2,000."""
 FROZEN_NORMS = {"use": "partial_freeze", "names": ["*bn*"]}
 """32 photos are too few to estimate statistics anew."""
 ON_PHOTOS = {"batch": 32, "epochs": 1, "steps_per_epoch": 100, "lr": 1e-3, "weight_decay": 0.01, "workers": 0}
-ON_REVIEWS = {"batch": 32, "epochs": 2, "lr": 2e-3, "warmup": 10, "clip": 1.0, "weight_decay": 0.01}
+ON_REVIEWS = {"batch": 32, "epochs": 2, "steps_per_epoch": 62, "lr": 2e-3, "warmup": 10, "clip": 1.0, "weight_decay": 0.01}
 
 
 def manifest(task: str, seed: int, student: bool, teachers: Sequence[Path] = (), method: str = "") -> dict[str, Any]:
@@ -70,7 +72,7 @@ def manifest(task: str, seed: int, student: bool, teachers: Sequence[Path] = (),
         parts.append({**halves, "split": "test"})
     else:
         freeze = [{"use": "partial_freeze", "stages": 1}]  # the embeddings
-        parts = [reviews(source, "all"), reviews(target, "all[:1000]"), reviews(target, "all[1000:]")]
+        parts = [reviews(source, f"all[:{FEW}]" if student else "all"), reviews(target, "all[:1000]"), reviews(target, "all[1000:]")]
     places = [str(folder) for folder in teachers]
     taught = [
         {**adapter, "teacher": places if adapter["use"] == "distillation" else places[0]}
@@ -214,8 +216,9 @@ Accuracy in per cent, mean ± standard deviation over seeds {", ".join(map(str, 
 
 The means are over the tasks of each kind; the standard error is that of the seeds' mean differences.
 
-Teachers and students are trained on the labelled source; a student with teachers also on what they say of the source and of
-half of the target's examples (photos: half of them at random; reviews: the first 1,000), without labels. The score is that of
+Teachers are trained on the labelled source, students on the same photos, or on {FEW} of its reviews, of which the teachers had
+all: most who have a teacher have not what it learned from. A student with teachers also learns what they say of its source and
+of half of the target's examples (photos: half of them at random; reviews: the first 1,000), without labels. The score is that of
 the other half, which no training saw. Photos (Office-Caltech10, {LARGE["input_size"]} px): MobileNetV2 1.0 teaches MobileNetV2 0.35. Reviews (Amazon,
 {ENCODER["max_length"]} tokens): two fine-tunings of a MiniLM of six layers, averaged, teach its first three layers; its embeddings alone are
 half of one teacher. Measured on: {machines}.

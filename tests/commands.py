@@ -37,10 +37,11 @@ class Commands:
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        known = {name: value for name, value in env.items() if name != "COLUMNS"}  # as where there is no terminal
         self.server = subprocess.Popen(
             [sys.executable, "-m", "tests.commands"],
             cwd=ROOT,
-            env={**env, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)},
+            env={**known, "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
