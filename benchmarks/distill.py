@@ -58,7 +58,15 @@ FEW = 200
 FROZEN_NORMS = {"use": "partial_freeze", "names": ["*bn*"]}
 """32 photos are too few to estimate statistics anew."""
 ON_PHOTOS = {"batch": 32, "epochs": 1, "steps_per_epoch": 100, "lr": 1e-3, "weight_decay": 0.01, "workers": 0}
-ON_REVIEWS = {"batch": 32, "epochs": 2, "steps_per_epoch": 62, "lr": 2e-3, "warmup": 10, "clip": 1.0, "weight_decay": 0.01}
+ON_REVIEWS = {
+    "batch": 32,
+    "epochs": 2,
+    "steps_per_epoch": 62,
+    "lr": 2e-3,
+    "warmup": 10,
+    "clip": 1.0,
+    "weight_decay": 0.01,
+}
 
 
 def manifest(task: str, seed: int, student: bool, teachers: Sequence[Path] = (), method: str = "") -> dict[str, Any]:
@@ -72,7 +80,11 @@ def manifest(task: str, seed: int, student: bool, teachers: Sequence[Path] = (),
         parts.append({**halves, "split": "test"})
     else:
         freeze = [{"use": "partial_freeze", "stages": 1}]  # the embeddings
-        parts = [reviews(source, f"all[:{FEW}]" if student else "all"), reviews(target, "all[:1000]"), reviews(target, "all[1000:]")]
+        parts = [
+            reviews(source, f"all[:{FEW}]" if student else "all"),
+            reviews(target, "all[:1000]"),
+            reviews(target, "all[1000:]"),
+        ]
     places = [str(folder) for folder in teachers]
     taught = [
         {**adapter, "teacher": places if adapter["use"] == "distillation" else places[0]}
