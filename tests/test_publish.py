@@ -382,7 +382,7 @@ def test_what_was_published_before_is_named_with_its_commit(world: World, repo: 
 
     sent = json.loads(world.hub.repo(repo).files()["tlhub.json"])
     name, _, commit = sent["lineage"][0]["hub"].removeprefix("hub:").partition("@")
-    assert commit in world.hub.repo(name).commits
+    assert world.hub.repo(name).files(commit)["tlhub.json"]
 
 
 # Deltas
