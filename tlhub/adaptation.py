@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tlhub.artifact import Adapted
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints
 from tlhub.data import Domain
+from tlhub.doctor import diagnose
 from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.home import home
 from tlhub.loader import workers
@@ -28,6 +29,7 @@ from tlhub.measure import Comparison, Score, compare, interval, outputs, side_by
 from tlhub.oracle import Oracle, oracle as best_epoch
 from tlhub.randomness import preserved
 from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only, with_targets
+from tlhub.symptom import Finding
 from tlhub.train import check, train
 from tlhub.validator import Outputs
 from tlhub.watch import Watch
@@ -71,6 +73,7 @@ class Result:
         comparison: adapted against baseline on the same examples, where there is a baseline.
         sentence: the outcome in plain words.
         oracle: the epoch that the labels under `evaluate` would have chosen, where that was asked for.
+        reasons: what the doctor found that may be why it did not help; empty where it did.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Result:
     comparison: Comparison | None
     sentence: str
     oracle: Oracle | None = None
+    reasons: Sequence[Finding] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -88,6 +92,7 @@ class Result:
             "comparison": None if self.comparison is None else self.comparison.as_dict(),
             "sentence": self.sentence,
             "oracle": None if self.oracle is None else self.oracle.as_dict(),
+            "reasons": [finding.as_dict() for finding in self.reasons],
         }
 
 
@@ -148,13 +153,24 @@ def adapt(
         except UserError as error:
             error.hint = f"{error.hint or ''}\nthe model is saved: mend this, then `tlhub evaluate {folder}`".strip()
             raise
+        _write(result, base)
         checkpoints.remove()
-    record = artifact.read_record(folder)
-    found = {**result.as_dict(), "baseline": None if base is None else base.name}
-    artifact.write_record(folder, {**record, "result": found})
+    if result.comparison is None or result.comparison.outcome != "helped":
+        findings, notes = diagnose(folder, str(where), catalog)
+        for text in notes:
+            watch.note(text)
+        result = replace(result, reasons=[finding for finding in findings if finding.ill])
+        _write(result, base)
     if keep:
         _keep(folder, catalog, watch)
     return result
+
+
+def _write(result: Result, base: Path | None) -> None:
+    """Add a result to the record of its run."""
+    record = artifact.read_record(result.folder)
+    found = {**result.as_dict(), "baseline": None if base is None else base.name}
+    artifact.write_record(result.folder, {**record, "result": found})
 
 
 def _keep(folder: Path, catalog: Catalog, watch: Watch) -> None:
@@ -181,7 +197,8 @@ def result_of(folder: Path, record: Mapping[str, Any]) -> Result:
     ]
     comparison = None if told["comparison"] is None else Comparison(**told["comparison"])
     oracle = None if told.get("oracle") is None else Oracle(**told["oracle"])
-    return Result(folder, told["metric"], rows, comparison, told["sentence"], oracle)
+    reasons = [Finding(**each) for each in told.get("reasons", ())]
+    return Result(folder, told["metric"], rows, comparison, told["sentence"], oracle, reasons)
 
 
 def evaluate(

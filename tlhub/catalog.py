@@ -17,7 +17,7 @@ from tlhub.diagnostics import closest, listed, quoted
 from tlhub.errors import UserError
 from tlhub.settings import create, model
 
-Kind = Literal["backbones", "adapters", "datasets", "tasks", "heads", "validators", "scores", "stores"]
+Kind = Literal["backbones", "adapters", "datasets", "tasks", "heads", "validators", "scores", "symptoms", "stores"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _BASES: dict[Kind, tuple[str, str]] = {
@@ -28,6 +28,7 @@ _BASES: dict[Kind, tuple[str, str]] = {
     "heads": ("tlhub.head", "Head"),
     "validators": ("tlhub.validator", "Validator"),
     "scores": ("tlhub.score", "TransferScore"),
+    "symptoms": ("tlhub.symptom", "Symptom"),
     "stores": ("tlhub.store", "Store"),
 }
 _TAKEN = {"use", "name", "settings", "spec"}  # keys and attributes that mean the same in every component

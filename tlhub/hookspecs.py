@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlhub.head import Head
     from tlhub.score import TransferScore
     from tlhub.store import Store
+    from tlhub.symptom import Symptom
     from tlhub.task import Task
     from tlhub.validator import Validator
 
@@ -281,6 +282,35 @@ def tlhub_scores() -> list[type[TransferScore]]:  # type: ignore[empty-body]
 
 
 @hookspec
+def tlhub_symptoms() -> list[type[Symptom]]:  # type: ignore[empty-body]
+    """What can go wrong in an adaptation, and how it shows: what `tlhub doctor` looks for.
+
+    A complete plugin module:
+
+        from tlhub.hookspecs import hookimpl
+        from tlhub.symptom import Symptom
+
+        class Unlearnt(Symptom):
+            '''A task loss that is as large in the last epoch as in the first.'''
+
+            name = "unlearnt"
+
+            def watch(self, history):
+                if len(history) < 2:
+                    return None
+                first, last = (row["loss"]["task"] for row in (history[0], history[-1]))
+                measured = f"The task loss went from {first:.3g} to {last:.3g}."
+                if last < first:
+                    return self.fine(measured, "The model learns.")
+                return self.fault(measured, "The model does not learn.", "Raise `train.lr`.")
+
+        @hookimpl
+        def tlhub_symptoms():
+            return [Unlearnt]
+    """
+
+
+@hookspec
 def tlhub_stores() -> list[type[Store]]:  # type: ignore[empty-body]
     """Places that keep adapted models, and find them again by name.
 
@@ -290,6 +320,7 @@ def tlhub_stores() -> list[type[Store]]:  # type: ignore[empty-body]
         from pathlib import Path
         from tlhub.hookspecs import hookimpl
         from tlhub.store import Store
+    from tlhub.symptom import Symptom
 
         ROOT = Path.home() / "models"
 

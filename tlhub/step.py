@@ -69,12 +69,23 @@ class Step:
         progress: the share of all training steps done before this one, in [0, 1); the same after a resume.
         number: how many steps were done before this one, in this round.
         model: the model being trained.
+        measured: what was told with `measure` in this step; None in the steps that are not measured.
     """
 
     views: Sequence[View]
     progress: float
     number: int
     model: Model = field(repr=False)
+    measured: dict[str, Tensor] | None = field(default=None, repr=False)
+
+    def measure(self, name: str, value: Callable[[], Tensor]) -> None:
+        """Tell a scalar of this step for the history, such as the accuracy of a discriminator.
+
+        It is computed in one step of some, without a gradient; the history has its mean over every epoch.
+        """
+        if self.measured is not None:
+            with torch.no_grad():
+                self.measured[name] = value().detach().float()
 
     @cached_property
     def source(self) -> View:

@@ -24,6 +24,7 @@ from tlhub.errors import DataError, TrainingError, UserError
 from tlhub.loader import Batch, Loader, fits, ordered, read_ahead, store
 from tlhub.measure import to_device
 from tlhub.model import Seen, batch_norms, normalisation
+from tlhub.monitor import Monitor
 from tlhub.ragged import Ragged, padded
 from tlhub.randomness import seed_all
 from tlhub.run import Run
@@ -40,8 +41,17 @@ TELL_READING = 5_000
 CHECKPOINT_SECONDS = 30.0
 """Without `checkpoint_every`, a checkpoint is written at the end of an epoch when the last one is older than this."""
 
+_TINY = 1e-12  # in the place of a gradient of 0
+
 LONG_SECONDS = 300.0
 """Without `checkpoint_every`, a checkpoint is written within an epoch too when the last one is older than this."""
+
+
+MEASURED = 5
+"""In one step of so many, adapters tell what they measure: the history has means, which need no more."""
+
+COMPARED = 25
+"""In one step of so many, at most, the gradients of the loss terms are compared: each costs a backward pass."""
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
@@ -134,8 +144,10 @@ class _Trainer:
             self.loader, self.see = self._loader()  # before adapters freeze for a while what learns later
         self.history: list[dict[str, Any]] = []
         self.selection = Selection(run, watch)
+        self.monitor = Monitor(run.catalog)
         self.in_round = False
         self.sums = torch.zeros(len(self.terms), device=run.device)
+        self.measures: dict[str, Tensor] = {}  # sum and number of what was measured in this epoch
         self.bad = torch.zeros((), device=run.device)
         self.began = False  # whether start_epoch was called for the epoch that training stands in
         self.saved_at = self.shown_at = time.monotonic()
@@ -161,6 +173,11 @@ class _Trainer:
     def epochs(self) -> int:
         """Of this round."""
         return self.run.pretrain_epochs if self.run.round < 0 else self.run.epochs
+
+    @property
+    def compared(self) -> int:
+        """In one step of so many, the gradients of the loss terms are compared: some forty times in a long round."""
+        return max(COMPARED, self.epochs * self.steps_per_epoch // 40)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -194,6 +211,7 @@ class _Trainer:
                 if run.round >= 0:
                     self._speak("start_epoch")
                 self.sums.zero_()
+                self.measures.clear()
                 self.began = True
                 refuse_standstill(run, self.superset)
             started, first = time.monotonic(), run.step
@@ -240,6 +258,8 @@ class _Trainer:
         for number, batch in enumerate(batches):
             seed_all(run.seed, "step", run.round, run.step, number)
             losses = self._pretraining(batch) if run.round < 0 else self._losses(self._look(batch))
+            if number == 0 and run.round >= 0 and run.step % self.compared == self.compared // 2:
+                self._compare(losses)
             loss = torch.stack([term for term in losses.values() if term.requires_grad]).sum() / len(batches)
             torch.autograd.backward(loss)
             known = [losses.get(name, terms.new_zeros(())) for name in self.terms[:-1]]
@@ -253,6 +273,31 @@ class _Trainer:
         else:
             self._stop_if_not_finite()
         self.optimizer.step()
+
+    def _compare(self, losses: Mapping[str, Tensor]) -> None:
+        """Measure how strongly every penalty pulls at the model, as a share of the task, and how far they agree."""
+        learning = [parameter for parameter in self.run.model.parameters() if parameter.requires_grad]
+        terms = {name: term for name, term in losses.items() if term.requires_grad}
+        if len(terms) < 2 or "task" not in terms or not learning:
+            return
+
+        def gradients(name: str) -> list[Tensor]:
+            return list(
+                torch.autograd.grad(terms[name], learning, retain_graph=True, allow_unused=True, materialize_grads=True)
+            )
+
+        task = gradients("task")
+        size = nn.utils.get_total_norm(task).clamp(min=_TINY)
+        for name in (name for name in terms if name != "task"):
+            other = gradients(name)
+            pull = nn.utils.get_total_norm(other)
+            along = torch.stack([(one * two).sum() for one, two in zip(task, other, strict=True)]).sum()
+            self._measure(f"{name}.pull", pull / size)
+            self._measure(f"{name}.agreement", along / (size * pull.clamp(min=_TINY)))
+
+    def _measure(self, name: str, value: Tensor) -> None:
+        added = torch.stack([value, torch.ones_like(value)])
+        self.measures[name] = self.measures[name] + added if name in self.measures else added
 
     def _gradient_norm(self) -> Tensor:
         """The norm of the whole gradient, which is then clipped where that was asked for."""
@@ -295,7 +340,8 @@ class _Trainer:
                 )
             )
             first = rows.stop
-        return Step(views, run.step / (self.epochs * self.steps_per_epoch), run.step, run.model)
+        measured: dict[str, Tensor] | None = {} if run.step % MEASURED == MEASURED // 2 else None
+        return Step(views, run.step / (self.epochs * self.steps_per_epoch), run.step, run.model, measured)
 
     def _pretraining(self, batch: Batch) -> dict[str, Tensor]:
         """The terms of the training before training: every adapter's own, of target examples."""
@@ -323,6 +369,10 @@ class _Trainer:
             penalty = adapter.penalty(step)
             if penalty is not None:
                 terms[name] = penalty
+            for measure, value in (step.measured or {}).items():
+                self._measure(f"{name}.{measure}", value)
+            if step.measured is not None:
+                step.measured.clear()  # of the next adapter's
         return terms
 
     def _stop_if_not_finite(self) -> None:
@@ -342,6 +392,8 @@ class _Trainer:
         self._stop_if_not_finite()
         means = self._means()
         row: dict[str, Any] = {"round": run.round, "epoch": run.epoch, "step": run.step, "loss": means}
+        if self.measures:
+            row["measures"] = self._measured()
         row["examples_per_second"] = round(steps * self._rows_per_step() / max(seconds, 1e-9), 1)
         if run.validator is not None and run.round >= 0:
             row |= self.selection.consider()
@@ -349,6 +401,8 @@ class _Trainer:
         if self.kept is not None and run.round == run.rounds - 1:
             oracle.keep(run.model, self.kept, run.epoch)
         self.watch.epoch(row)
+        for finding in self.monitor.hear(self.history):
+            self.watch.note(str(finding))
         run.epoch += 1
         self.began = False
         overdue = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
@@ -377,6 +431,15 @@ class _Trainer:
         done = self.run.step - self.run.epoch * self.steps_per_epoch
         sums = (self.sums / max(1, done)).tolist()
         return dict(zip(self.terms, sums, strict=True))
+
+    def _measured(self) -> dict[str, dict[str, float]]:
+        """By term, the means of what was measured in this epoch."""
+        found: dict[str, dict[str, float]] = {}
+        for name in sorted(self.measures):
+            term, _, measure = name.rpartition(".")
+            total, number = self.measures[name].tolist()
+            found.setdefault(term, {})[measure] = total / number
+        return found
 
     def _rows_per_step(self) -> int:
         return self.run.train.batch * len(self.loader.domains)
@@ -428,7 +491,7 @@ class _Trainer:
         tensors = {f"model.{name}": value for name, value in run.model.state_dict().items()}
         tensors |= {f"adapters.{name}": value for name, value in self.adapters.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.selection.best.items()}
-        tensors |= {"sums": self.sums}
+        tensors |= {"sums": self.sums, **{f"measures.{name}": value for name, value in self.measures.items()}}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items() if value is not None}
         facts = {
@@ -470,6 +533,8 @@ class _Trainer:
         best = {name: value.to(run.device) for name, value in _under("best.", state.tensors).items()}
         self.selection.restore(best, facts["selection"])
         self.sums.copy_(state.tensors["sums"])
+        measures = _under("measures.", state.tensors)
+        self.measures = {name: value.to(run.device) for name, value in measures.items()}
         for parameter, learns in zip(self.superset, facts["learning"], strict=True):
             parameter.requires_grad_(learns)
         self._restore_optimizer(_under("optimizer.", state.tensors))

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlhub.step import Step
+
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
@@ -37,6 +39,12 @@ def domain_loss(source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] |
         return (losses[0].mean() + losses[1].mean()) / 2
     means = [(loss * weight).sum() / weight.sum() for loss, weight in zip(losses, weights, strict=True)]
     return (means[0] + means[1]) / 2
+
+
+def tell(step: Step, source: Tensor, target: Tensor) -> None:
+    """Measure how well a discriminator does, of its logits: its accuracy, the mean of both domains', and its loss."""
+    step.measure("discriminator_accuracy", lambda: ((source > 0).float().mean() + (target < 0).float().mean()) / 2)
+    step.measure("discriminator_loss", lambda: domain_loss(source, target))
 
 
 def discriminator(width: int, hidden: int, depth: int, dropout: float, batch_norm: bool) -> nn.Sequential:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tlhub.adapter import Adapter, Need, require_classes
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_alignment.adversary import discriminator, domain_loss, reverse
+from tlhub_alignment.adversary import discriminator, domain_loss, reverse, tell
 from tlhub_alignment.entropy import certainty
 from tlhub_alignment.fields import Count, Depth, Dropout, Positive
 from tlhub_alignment.multilinear import multilinear, random_multilinear
@@ -87,6 +87,7 @@ class CDAN(Adapter):
         told = self.discriminator(self._map(reverse(features, factor), said.softmax(1))).squeeze(1)
         weights = certainty(said) if self.entropy else None
         pair = None if weights is None else (weights[:rows], weights[rows:])
+        tell(step, told[:rows], told[rows:])
         return domain_loss(told[:rows], told[rows:], pair)
 
     def _map(self, features: Tensor, probabilities: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tlhub.adapter import Adapter, Need
 from tlhub.run import Run
 from tlhub.step import Step
-from tlhub_alignment.adversary import discriminator, domain_loss, reverse
+from tlhub_alignment.adversary import discriminator, domain_loss, reverse, tell
 from tlhub_alignment.fields import Count, Depth, Dropout, Layers, Positive
 from tlhub_alignment.layers import side_by_side, tap, width
 from tlhub_alignment.warmup import WarmUp, warm_up
@@ -74,4 +74,6 @@ class DANN(Adapter):
         source, target = (side_by_side(view, self.layers) for view in (step.source, step.target))
         factor = self.strength * warm_up(self.schedule, step.progress)
         told = self.discriminator(reverse(torch.cat([source, target]), factor)).squeeze(1)
-        return domain_loss(told[: len(source)], told[len(source) :])
+        of_source, of_target = told[: len(source)], told[len(source) :]
+        tell(step, of_source, of_target)
+        return domain_loss(of_source, of_target)
