@@ -155,12 +155,12 @@ def adapt(
             raise
         _write(result, base)
         checkpoints.remove()
-    if result.comparison is None or result.comparison.outcome != "helped":
-        findings, notes = diagnose(folder, str(where), catalog)
-        for text in notes:
-            watch.note(text)
-        result = replace(result, reasons=[finding for finding in findings if finding.ill])
-        _write(result, base)
+        if not result.rows or (result.comparison is not None and result.comparison.outcome != "helped"):
+            findings, notes = diagnose(folder, str(where), catalog)
+            for text in notes:
+                watch.note(text)
+            result = replace(result, reasons=[finding for finding in findings if finding.ill])
+            _write(result, base)
     if keep:
         _keep(folder, catalog, watch)
     return result

@@ -320,7 +320,6 @@ def tlhub_stores() -> list[type[Store]]:  # type: ignore[empty-body]
         from pathlib import Path
         from tlhub.hookspecs import hookimpl
         from tlhub.store import Store
-    from tlhub.symptom import Symptom
 
         ROOT = Path.home() / "models"
 
