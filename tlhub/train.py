@@ -176,8 +176,8 @@ class _Trainer:
 
     @property
     def compared(self) -> int:
-        """In one step of so many, the gradients of the loss terms are compared: some forty times in a long round."""
-        return max(COMPARED, self.epochs * self.steps_per_epoch // 40)
+        """In one step of so many, the gradients of the loss terms are compared: some twenty times in a long round."""
+        return max(COMPARED, self.epochs * self.steps_per_epoch // 20)
 
     @property
     def steps_per_epoch(self) -> int:
