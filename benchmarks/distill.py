@@ -19,8 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from amazon import reviews
-from common import RECORDS, SHARED, Job, minilm, of, read_records, run_grid, spread, table, write_result
-from office_caltech import DOMAINS
+from common import (
+    MOBILENET_SMALL,
+    RECORDS,
+    SHARED,
+    Job,
+    minilm,
+    of,
+    read_records,
+    run_grid,
+    spread,
+    table,
+    write_result,
+)
+from office_caltech import BACKBONE, DOMAINS
 
 TEACHERS = Path("runs/teachers")
 PHOTOS = ("photos A→C", "photos C→A", "photos W→C", "photos D→A")
@@ -35,21 +47,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "+ relations": [{"use": "distillation", "on": "all"}, {"use": "relational_distillation", "on": "all", "angle": 0}],
 }
 """The last two on photos alone: the teachers of reviews are two, and these methods have one."""
-LARGE: dict[str, Any] = {
-    "use": "timm",
-    "model": "mobilenetv2_100",
-    "weights": str(SHARED / "weights/mobilenetv2_100_imagenet/model.safetensors"),
-    "args": {"pad_type": "same", "bn_eps": 1e-3},
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "input_size": 112,
-    "augment": "flip",
-}
-SMALL = {
-    **LARGE,
-    "model": "mobilenetv2_035",
-    "weights": str(SHARED / "weights/mobilenetv2_035_imagenet_backbone/model.safetensors"),
-}
+SMALL = {**BACKBONE, **MOBILENET_SMALL}
 ENCODER: dict[str, Any] = {"use": "bert", "model": minilm(), "pooling": "mean", "max_length": 64}
 HALF = {**ENCODER, "config": {"num_hidden_layers": 3}}
 """The first three of the teacher's six layers. Half of its parameters are embeddings, so the teachers are two."""
@@ -90,7 +88,7 @@ def manifest(task: str, seed: int, student: bool, teachers: Sequence[Path] = (),
         {**adapter, "teacher": places if adapter["use"] == "distillation" else places[0]}
         for adapter in METHODS.get(method, [])
     ]
-    networks = (LARGE, SMALL) if kind == "photos" else (ENCODER, HALF)
+    networks = (BACKBONE, SMALL) if kind == "photos" else (ENCODER, HALF)
     return {
         "backbone": networks[student],
         "source": parts[0],
@@ -232,7 +230,7 @@ Teachers are trained on the labelled source, students on the same photos, or on 
 all: most who have a teacher have not what it learned from. (That was chosen after a look at these seeds: with all 2,000 labels
 the student alone did as well as with its teachers, within the noise.) A student with teachers also learns what they say of its source and
 of half of the target's examples (photos: half of them at random; reviews: the first 1,000), without labels. The score is that of
-the other half, which no training saw. Photos (Office-Caltech10, {LARGE["input_size"]} px): MobileNetV2 1.0 teaches MobileNetV2 0.35. Reviews (Amazon,
+the other half, which no training saw. Photos (Office-Caltech10, {BACKBONE["input_size"]} px): MobileNetV2 1.0 teaches MobileNetV2 0.35. Reviews (Amazon,
 {ENCODER["max_length"]} tokens): two fine-tunings of a MiniLM of six layers, averaged, teach its first three layers; its embeddings alone are
 half of one teacher. Measured on: {machines}.
 """,

@@ -12,7 +12,7 @@ import itertools
 import statistics
 from typing import Any
 
-from common import SHARED, Job, of, run_grid, spread, table, write_result
+from common import MOBILENET, SHARED, Job, of, run_grid, spread, table, write_result
 
 DOMAINS = {"A": "amazon", "C": "caltech10", "D": "dslr", "W": "webcam"}
 TASKS = [f"{source}→{target}" for source, target in itertools.permutations(DOMAINS, 2)]
@@ -28,16 +28,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     "MMD": [*FREEZE, BOTTLENECK, MMD],
     "DANN": [*FREEZE, BOTTLENECK, DANN],
 }
-BACKBONE = {
-    "use": "timm",
-    "model": "mobilenetv2_100",
-    "weights": str(SHARED / "weights/mobilenetv2_100_imagenet/model.safetensors"),
-    "args": {"pad_type": "same", "bn_eps": 1e-3},
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "input_size": 112,
-    "augment": "flip",
-}
+BACKBONE = {**MOBILENET, "input_size": 112, "augment": "flip"}
 TRAIN = {"batch": 32, "epochs": 1, "steps_per_epoch": 60, "lr": 0.001, "weight_decay": 0.01, "workers": 0}
 HEAD_ALONE = {"batch": 64, "epochs": 1, "lr": 0.003, "steps_per_epoch": 450, "workers": 0}
 

@@ -11,27 +11,15 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from common import SHARED, Job, of, run_grid, run_job, spread, table, write_result
+from common import MOBILENET, MOBILENET_SMALL, SHARED, Job, of, run_grid, run_job, spread, table, write_result
 from scipy.stats import spearmanr
 
 DOMAINS = ("amazon", "webcam")
 SCORES = ("logme", "hscore_shrunk", "transrate", "gbc", "linear_probe")
-LARGE = {
-    "use": "timm",
-    "model": "mobilenetv2_100",
-    "weights": str(SHARED / "weights/mobilenetv2_100_imagenet/model.safetensors"),
-    "args": {"pad_type": "same", "bn_eps": 1e-3},
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-}
-SMALL = {
-    "use": "timm",
-    "model": "mobilenetv2_035",
-    "weights": str(SHARED / "weights/mobilenetv2_035_imagenet_backbone/model.safetensors"),
-}
+SMALL = {key: MOBILENET_SMALL[key] for key in ("use", "model", "weights")}
 BACKBONES: dict[str, dict[str, Any]] = {
-    "mobilenetv2_100, 96 px": {**LARGE, "input_size": 96},
-    "mobilenetv2_100, 64 px": {**LARGE, "input_size": 64},
+    "mobilenetv2_100, 96 px": {**MOBILENET, "input_size": 96},
+    "mobilenetv2_100, 64 px": {**MOBILENET, "input_size": 64},
     "mobilenetv2_035, 96 px": {**SMALL, "input_size": 96},
     "mobilenetv2_035, 64 px": {**SMALL, "input_size": 64},
     **{

@@ -216,6 +216,13 @@ class TestRefused:
         refused("asks for code of its own")
         assert "evil.py" not in fetched(online)
 
+    @pytest.mark.parametrize("tensor", ["5", '{"shape": [1]}', '{"shape": [Infinity], "data_offsets": [0, 4]}'])
+    def test_weights_whose_header_lists_no_tensors(self, online: Hub, model: Path, tensor: str) -> None:
+        header = f'{{"a": {tensor}}}'.encode()
+        files = {**contents(model, exporter=None), WEIGHTS: len(header).to_bytes(8, "little") + header}
+        online.create("you/model", {**files, RECORD: _with_hashes(files)})
+        refused("its header is no list of tensors")
+
     @pytest.mark.parametrize(
         "name", ["../evil.json", "/etc/evil.json", "C:\\evil.json", "..\\evil.json", "a/../../evil.json"]
     )

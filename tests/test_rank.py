@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import tlhub
 import tlhub_basics
+import tlhub_data
 import tlhub_scores
+import tlhub_timm
 import tlhub_vectors
 from tests.conftest import Command
+from tests.models import write_model
 from tests.tiny import Stripes, TinyNet
+from tlhub.adaptation import adapt
 from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
 from tlhub.data import Examples
@@ -26,6 +32,7 @@ from tlhub.hookspecs import hookimpl
 from tlhub.rank import Candidate, Labelled, balanced, candidate, candidates, estimate, open_labelled, rank
 from tlhub.watch import Watch
 from tlhub_cli.parts import part
+from tlhub_registry.registry import Registry
 
 CPU = torch.device("cpu")
 
@@ -56,6 +63,21 @@ class Contrast(TinyNet):
         return [["gain"]]
 
 
+class Judge(Contrast):
+    """It came with a classifier of stripes, which is sure of the larger feature."""
+
+    name = "judge"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def source_head(self) -> nn.Module:
+        head = nn.Linear(2, 2, bias=False)
+        nn.init.eye_(head.weight)
+        head.weight.data *= 1000
+        return head
+
+
 class Grades(Stripes):
     """Stripes with a number for each.
 
@@ -76,7 +98,7 @@ class Grades(Stripes):
 
 @hookimpl
 def tlhub_backbones() -> list[type]:
-    return [TinyNet, Contrast]
+    return [TinyNet, Contrast, Judge]
 
 
 @hookimpl
@@ -213,6 +235,31 @@ def test_scores_of_a_source_classifier_are_for_models_that_have_one(adapted: Pat
     assert ranking.notes[0] == "`leep` needs the class probabilities of a classifier, which these do not have: contrast"
 
 
+def test_a_pretrained_backbone_is_scored_by_the_classifier_that_it_came_with() -> None:
+    ranking = rank(candidates(["judge", "contrast"], CATALOG), stripes(), scores("leep", "nce"), CPU, CATALOG)
+    judge, contrast = ranking.rows
+    assert judge.scores == {"leep": pytest.approx(0, abs=1e-3), "nce": pytest.approx(0, abs=1e-6)}
+    assert contrast.scores == {"leep": None, "nce": None}
+
+
+def test_the_classes_of_imagenet_tell_the_objects_on_real_photos_apart(shared: Path) -> None:
+    weights = shared / "weights/mobilenetv2_100_imagenet/model.safetensors"
+    arguments = {"pad_type": "same", "bn_eps": 1e-3}
+    network = {"use": "timm", "model": "mobilenetv2_100", "weights": str(weights), "args": arguments, "input_size": 96}
+    catalog = Catalog({"timm": tlhub_timm, "scores": tlhub_scores, "data": tlhub_data})
+    named = candidates([{**network, "mean": [0.5] * 3, "std": [0.5] * 3}], catalog)
+    true = open_labelled({"use": "imagefolder", "path": str(shared / "data/office_caltech10/webcam")}, catalog, 60)
+    assert true.domain.labels is not None
+    moved = replace(true, domain=replace(true.domain, labels=true.domain.labels.roll(17)))
+
+    def leep_and_nce(data: Labelled) -> list[float]:
+        (row,) = rank(named, data, scores("leep", "nce"), CPU, catalog).rows
+        return [value for value in row.scores.values() if value is not None]
+
+    (leep, nce), (less, _) = leep_and_nce(true), leep_and_nce(moved)
+    assert less < -0.4 < -0.3 < leep < nce <= 0
+
+
 def test_a_score_that_cannot_be_had_is_left_out_and_said() -> None:
     data = open_labelled({"use": "stripes", "split": "all[:3]"}, CATALOG)
     ranking = rank([candidate("contrast", CATALOG)], data, scores("logme", "linear_probe", "hscore"), CPU, CATALOG)
@@ -247,10 +294,30 @@ def test_the_command_estimates_ranks_and_prints_json(tlhub: Command) -> None:
     assert done.stderr.index("Estimated for 40 examples") < done.stderr.index("logme")
 
 
+def test_the_command_ranks_what_is_on_this_disk_where_no_candidate_is_named(tlhub: Command, tmp_path: Path) -> None:
+    manifest = {
+        "name": "lenet",  # an entry that is called like a backbone is not mistaken for it
+        "backbone": "lenet",
+        "source": {"use": "digits", "split": "train[:40]"},
+        "train": {"epochs": 1, "batch": 20, "workers": 0},
+    }
+    for seed in (0, 1):
+        adapt(manifest, overrides=[f"train.seed={seed}"], out=tmp_path / f"run{seed}", baseline=False)
+    other = write_model(tmp_path / "other", {"weight": np.zeros(2)}, name="other")
+    record = other / "tlhub.json"
+    record.write_text(record.read_text().replace('"use": "timm"', '"use": "elsewhere"'))
+    Registry().add(other)
+    done = tlhub("rank", "--data", "{use: digits, split: 'train[:60]'}", "--json", "--score", "logme")
+    assert done.returncode == 0, done.stderr
+    ranked = {row["backbone"] for row in json.loads(done.stdout)["rows"]}
+    assert ranked == {"lenet:2", "lenet", "dtn", "mnistm_net"}
+    assert "note: `other:1` is left out: there is no backbone `elsewhere`" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbone", "lenet"], "there is nothing to rank: one backbone is named"),
+        (["--backbone", "lenet"], "there is nothing to rank: 1 backbone for image"),
         (["--backbone", "lenet", "--backbone", "dtn", "--score", "logm"], "there is no score `logm`"),
     ],
 )

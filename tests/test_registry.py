@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,13 @@ def flip(path: Path, at: int = -1) -> None:
     damaged[at] ^= 1
     path.chmod(0o644)
     path.write_bytes(damaged)
+
+
+def header(offsets: Mapping[str, Sequence[int]]) -> bytes:
+    """The beginning of a safetensors file with bytes at these places."""
+    told = {name: {"dtype": "U8", "shape": [b - a], "data_offsets": [a, b]} for name, (a, b) in offsets.items()}
+    text = json.dumps(told).encode()
+    return len(text).to_bytes(8, "little") + text
 
 
 def remove_folder(folder: Path) -> None:
@@ -234,12 +241,11 @@ class TestStorage:
             (2**62).to_bytes(8, "little") + b"{}",
             (2).to_bytes(8, "little") + b"[]" + bytes(LARGE),
             (200_000).to_bytes(8, "little") + b"[" * 200_000 + bytes(LARGE),
-            (60).to_bytes(8, "little") + b'{"a":{"data_offsets":[-5,99999999]}}'.ljust(60) + bytes(LARGE),
-            (90).to_bytes(8, "little")
-            + b'{"a":{"data_offsets":[0,70000]},"b":{"data_offsets":[10,70010]}}'.ljust(90)
-            + bytes(2 * LARGE),
+            header({"a": [0, 99_999_999]}) + bytes(LARGE),
+            header({"a": [-5, 70_000]}) + bytes(2 * LARGE),
+            header({"a": [0, 70_000], "b": [10, 70_010]}) + bytes(2 * LARGE),
         ],
-        ids=["empty", "short", "endless header", "no mapping", "nested", "outside", "overlapping"],
+        ids=["empty", "short", "endless header", "no mapping", "nested", "outside", "before", "overlapping"],
     )
     def test_what_is_no_safetensors_file_is_stored_whole(self, tmp_path: Path, bytes_of_file: bytes) -> None:
         path = tmp_path / "odd.safetensors"

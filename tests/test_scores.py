@@ -292,10 +292,11 @@ def test_what_is_no_probability_is_refused() -> None:
         measured("leep", [[2.0, -1.0], [0.5, 0.5]], [0, 1])
 
 
-def test_nce_says_when_it_counts_on_too_few() -> None:
+@pytest.mark.parametrize("name", ["leep", "nce"])
+def test_what_counts_on_too_few_says_so(name: str) -> None:
     few, many = answers(12, 3.0), answers(200, 3.0)
-    assert "fewer than five examples" in (made("nce").caution(*few) or "")
-    assert made("nce").caution(*many) is None
+    assert f"`{name}` counts on fewer than five examples" in (made(name).caution(*few) or "")
+    assert made(name).caution(*many) is None
 
 
 def test_hscore_says_nothing_where_there_are_no_more_examples_than_features() -> None:

@@ -14,7 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tlhub.errors import ArtifactError, SettingError
@@ -340,6 +340,28 @@ def test_weights_of_another_image_size_are_converted_as_timm_does(tmp_path: Path
     assert net(images(net)).shape == (2, 192)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_the_classifier_of_pretrained_weights_answers_as_the_whole_network_does(name: str, tmp_path: Path) -> None:
+    random = backbone(name)
+    random.export(model_of(random), TASK, CLASSES, tmp_path)
+    file = tmp_path / "model.safetensors"
+    for net in (TimmBackbone(f"local-dir:{tmp_path}").eval(), backbone(name, weights=str(file)).eval()):
+        classifier = net.source_head()
+        assert classifier is not None
+        with torch.inference_mode():
+            same_logits(tmp_path, net, classifier(net(images(net))))
+    assert random.source_head() is None
+    assert TimmBackbone(**net.rebuild()).source_head() is None
+
+
+def test_weights_without_a_linear_classifier_have_no_source_head(tmp_path: Path) -> None:
+    for name, classes in (("resnet18", 0), ("deit_tiny_distilled_patch16_224", 5)):
+        size = {"img_size": 64} if "deit" in name else {}
+        save_file(timm.create_model(name, num_classes=classes, **size).state_dict(), tmp_path / "some.safetensors")
+        net = TimmBackbone(name, weights=str(tmp_path / "some.safetensors"), input_size=64)
+        assert net.source_head() is None
+
+
 def test_weights_that_do_not_fit_say_how(tmp_path: Path) -> None:
     state = timm.create_model("resnet18").state_dict()
     state["extra.weight"] = state.pop("bn1.weight")
@@ -421,14 +443,15 @@ def test_real_weights_recognise_what_is_on_real_photos() -> None:
     weights = shared("weights", "mobilenetv2_100_imagenet", "model.safetensors")
     photos = shared("data", "office_caltech10", "amazon")
     net = TimmBackbone(**MOBILENET, weights=str(weights)).eval()
-    tensors = load_file(weights)
+    classifier = net.source_head()
+    assert classifier is not None
     wanted = {"keyboard": {508, 878}, "backpack": {414}, "mug": {504, 968, 969}, "mouse": {673}}
     hits = []
     for name, numbers in wanted.items():
         files = sorted((photos / name).glob("*.jpg"))[:8]
         batch = net.collate([net.preprocess(train=False)(Image.open(file)) for file in files])
         with torch.inference_mode():
-            logits = net(batch) @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+            logits = classifier(net(batch))
         hits += [bool(set(best) & numbers) for best in logits.topk(5).indices.tolist()]
     assert sum(hits) / len(hits) > 0.75
 

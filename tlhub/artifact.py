@@ -229,7 +229,10 @@ def load(place: str | Path, device: str | None = None, catalog: Catalog | None =
     elif record["form"] == "tlhub":
         from safetensors.torch import load_file
 
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"))
+        except RuntimeError as error:  # names or shapes are others
+            raise ArtifactError(f"the weights in {folder} are not those of the model that {RECORD} tells of") from error
     else:
         model.backbone.load_exported(model, folder)
     where = pick_device(device)

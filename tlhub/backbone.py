@@ -111,6 +111,14 @@ class Backbone(Component, nn.Module):
         """The pretrained models it began with, pinned."""
         return ()
 
+    def source_head(self) -> nn.Module | None:
+        """The classifier that the pretrained weights came with: from features to logits `[examples, source classes]`.
+
+        It belongs to the features as they were before any training, and is on the CPU. None where the weights are
+        random or came without a classifier, and where that reads more than the features, or chooses no class of several.
+        """
+        return None
+
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that build this architecture again without its pretrained weights."""
         return self.settings

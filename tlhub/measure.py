@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -22,10 +22,18 @@ Z95 = 1.959963984540054
 """The standard normal's 97.5 % quantile: half the width of a 95 % interval in standard errors."""
 
 
-def outputs(model: Model, domain: Domain, device: torch.device, workers: int, known: Tensor | None = None) -> Outputs:
+def outputs(
+    model: Model,
+    domain: Domain,
+    device: torch.device,
+    workers: int,
+    known: Tensor | None = None,
+    tell: Callable[[int], None] | None = None,
+) -> Outputs:
     """What `model` says of all examples of a domain, in evaluation mode and full precision; kept on the CPU.
 
-    `known` is what the backbone gives for them, where that was computed before.
+    `known` is what the backbone gives for them, where that was computed before. `tell` hears after every batch how many
+    examples are done.
     """
     was_training = model.training
     model.eval()
@@ -42,6 +50,8 @@ def outputs(model: Model, domain: Domain, device: torch.device, workers: int, kn
             rows.append(index)
             features.append(seen.features.float().cpu())
             logits.append(seen.logits.float().cpu())
+            if tell is not None:
+                tell(sum(map(len, rows)))
     model.train(was_training)
     back = torch.cat(rows).argsort()
     return Outputs(torch.cat(features)[back], padded(logits)[back], domain.labels)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,22 @@ import torch
 from torch import Tensor
 
 from tlhub.artifact import load
+from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
 from tlhub.data import Dataset, Domain, open_domain
 from tlhub.diagnostics import listed, quoted
 from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.faults import as_json, faults
 from tlhub.head import Identity
-from tlhub.loader import ordered, workers
-from tlhub.measure import to_device
+from tlhub.loader import workers
+from tlhub.measure import outputs
 from tlhub.model import Model, memory_order
 from tlhub.parts import DomainPart
-from tlhub.ragged import padded
 from tlhub.randomness import permutation, preserved, seed_all
 from tlhub.score import TransferScore
 from tlhub.settings import model as settings_of
 from tlhub.store import locate
+from tlhub.validator import Outputs
 from tlhub.watch import Watch
 
 TIMED = 16
@@ -161,13 +163,13 @@ def estimate(candidate: Candidate, data: Labelled, device: torch.device, catalog
     model, _ = _load(candidate, data, device, catalog, seed)
     domain = data.domain
     index = torch.linspace(0, len(domain) - 1, min(TIMED, len(domain))).long()
-    see(model, part_of(domain, index), device)
+    few, processes = part_of(domain, index), workers("auto", device)
+    outputs(model, few, device, processes)
     started = time.perf_counter()
-    features, _ = see(model, part_of(domain, index), device)
+    width = outputs(model, few, device, processes).features.shape[1]
     seconds = (time.perf_counter() - started) / len(index) * len(domain)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     parameters = sum(parameter.numel() for parameter in model.backbone.parameters())
-    width = features.shape[1]
     return Estimate(candidate.name, parameters, width, seconds, weights + len(domain) * width * 8)
 
 
@@ -228,45 +230,25 @@ def rank(
         model, classifies = _load(each, data, device, catalog, seed)
         watch.started(each.name, len(domain), 0)
         try:
-            features, answers = see(model, domain, device, lambda done: watch.progress(done, 1, {}))
+            tell = partial(watch.progress, rows=1, terms={})
+            seen = outputs(model, domain, device, workers("auto", device), tell=tell)
         finally:
             watch.stopped()
-        given = {"features": features, "probabilities": answers.softmax(1) if classifies else None}
+        given: dict[str, Tensor | None] = {"features": seen.features}
+        if any(score.reads == "probabilities" for score in scores):
+            given["probabilities"] = _probabilities(model.backbone, seen, classifies)
         values: dict[str, float | None] = {}
         for score in scores:
             values[score.name], remarks = _measured(score, given[score.reads], domain.labels)
             for note in remarks:
                 notes.setdefault(note, []).append(each.name)
         parameters = sum(parameter.numel() for parameter in model.backbone.parameters())
-        rows.append(Ranked(each.name, parameters, features.shape[1], time.perf_counter() - started, values))
+        rows.append(Ranked(each.name, parameters, seen.features.shape[1], time.perf_counter() - started, values))
     scored = [(row.scores[scores[0].name], row) for row in rows]
     best_first = sorted(scored, key=lambda pair: float("-inf") if pair[0] is None else pair[0], reverse=True)
     rows = [row for _, row in best_first]
     told = [f"{note}: {', '.join(names)}" for note, names in notes.items()]
     return Ranking(rows, _agreement(rows, [score.name for score in scores]), told)
-
-
-def see(
-    model: Model, domain: Domain, device: torch.device, tell: Callable[[int], None] | None = None
-) -> tuple[Tensor, Tensor]:
-    """What the head reads, `[examples, width]`, and what it answers, `[examples, outputs]`, for a domain's examples.
-
-    `tell` hears how many examples are done.
-    """
-    rows, features, answers = [], [], []
-    done = 0
-    with torch.inference_mode():
-        preprocess = model.backbone.preprocess(train=False)
-        for index, inputs in ordered(domain, model.backbone, preprocess, workers("auto", device)):
-            seen = model.see(to_device(inputs, device))
-            rows.append(index)
-            features.append(seen.features.float().cpu())
-            answers.append(seen.logits.float().cpu())
-            done += len(index)
-            if tell is not None:
-                tell(done)
-    back = torch.cat(rows).argsort()
-    return torch.cat(features)[back], padded(answers)[back]
 
 
 def _load(
@@ -290,6 +272,16 @@ def _load(
         )
     model.to(memory_format=memory_order(device))
     return model.to(device).eval(), classifies
+
+
+def _probabilities(backbone: Backbone, seen: Outputs, classifies: bool) -> Tensor | None:
+    """What a candidate's own classifier makes of the examples; None where it has none."""
+    if classifies:
+        return seen.logits.softmax(1)
+    with preserved():
+        head = backbone.source_head()
+    with torch.inference_mode():
+        return None if head is None else head(seen.features).softmax(1)
 
 
 def _measured(score: TransferScore, given: Tensor | None, labels: Tensor) -> tuple[float | None, list[str]]:

@@ -18,10 +18,12 @@ from tlhub.catalog import Catalog, Entry
 from tlhub.data import Domain
 from tlhub.errors import DataError
 from tlhub.head import Identity
+from tlhub.loader import workers
 from tlhub.manifest import Manifest
+from tlhub.measure import outputs
 from tlhub.model import Model, memory_order
 from tlhub.randomness import permutation, preserved, seed_all
-from tlhub.rank import part_of, see
+from tlhub.rank import part_of
 from tlhub.run import check_modality, open_role
 from tlhub.shift import accuracy, label_shares, mmd_test, proxy_a_distance, total_variation
 from tlhub.watch import Watch
@@ -278,7 +280,7 @@ def _features(
                 def tell(here: int, before: int = done) -> None:
                     watch.progress(before + here, 1, {})
 
-                seen.append(see(model, domain, device, tell)[0])
+                seen.append(outputs(model, domain, device, workers("auto", device), tell=tell).features)
                 done += len(domain)
             found.append(torch.cat(seen))
     finally:

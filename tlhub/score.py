@@ -17,7 +17,7 @@ class TransferScore(Component, ABC):
 
     Class attributes:
         reads: what it looks at: the backbone's `features`, or the class `probabilities` of the classifier that the
-            backbone came with, which few have.
+            backbone came with, which not all have.
         paper: the publication, for `tlhub describe`.
     """
 

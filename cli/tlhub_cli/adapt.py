@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import findings, output, progress, scores
 from tlhub_cli.options import Device, Json, ManifestFile, Overrides, existing
 
 if TYPE_CHECKING:
@@ -52,15 +52,16 @@ def adapt(
         resume=resume,
         device=device,
         baseline=not no_baseline,
-        watch=output.watch(screen),
+        watch=progress.watch(screen),
     )
-    output.results(screen, result.metric, result.rows)
-    output.outcome(screen, result.sentence, None if result.comparison is None else result.comparison.outcome)
+    scores.results(screen, result.metric, result.rows)
+    findings.verdict(screen, result)
     output.written(screen, result.folder)
     folder = shlex.quote(str(result.folder))
     output.next_steps(
         screen,
         {
+            **({f"tlhub doctor {folder}": "all that was measured, and what to change"} if result.reasons else {}),
             f"tlhub predict {folder} INPUT…": "ask it about files or texts of yours",
             f"tlhub show {folder}": "what it is, and how to load it in Python",
             f"tlhub evaluate {folder} --data use=…,path=…": "score it on other labelled data",
@@ -82,9 +83,11 @@ def _under_seeds(
 ) -> None:
     from tlhub.seeds import adapt_seeds
 
-    found = adapt_seeds(manifest, count, overrides=overrides or (), out=out, device=device, watch=output.watch(screen))
-    output.means(screen, found.results[0].metric, found.means)
-    output.outcome(screen, found.sentence, None if found.comparison is None else found.comparison.outcome)
+    found = adapt_seeds(
+        manifest, count, overrides=overrides or (), out=out, device=device, watch=progress.watch(screen)
+    )
+    scores.means(screen, found.results[0].metric, found.means)
+    findings.verdict_of_seeds(screen, found)
     output.written(screen, found.folder)
     first = shlex.quote(str(found.results[0].folder))
     output.next_steps(

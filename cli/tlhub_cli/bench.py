@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tlhub_cli import output
+from tlhub_cli import output, progress, scores
 from tlhub_cli.options import Device, Json, existing
 
 
@@ -34,7 +34,7 @@ def bench(
     existing(file)
     screen = output.screen(json)
     cells = benches.load(file, Catalog.installed(), out)
-    with output.counted(screen, len(cells)) as told:
+    with progress.counted(screen, len(cells)) as told:
         outcomes = benches.run(
             cells,
             jobs=jobs,
@@ -46,7 +46,7 @@ def bench(
             ),
         )
     made = table(outcomes)
-    output.bench(screen, made)
+    scores.bench(screen, made)
     if json:
         output.facts({**made.as_dict(), "runs": [str(cell.folder) for cell in cells]})
     if any(outcome.failure for outcome in outcomes):

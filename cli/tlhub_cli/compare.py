@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import output, scores
 from tlhub_cli.options import Device, Json, Labelled
 from tlhub_cli.parts import part, told_of
 
@@ -30,9 +30,9 @@ def compare(
         parts = None if data is None else [part(text, "--data") for text in data]
         entrants = contest(models, parts, device=device)
     screen = output.screen(json)
-    output.results(screen, entrants[0].metric, [row for entrant in entrants for row in entrant.rows])
+    scores.results(screen, entrants[0].metric, [row for entrant in entrants for row in entrant.rows])
     for entrant in entrants[1:]:
         assert entrant.comparison is not None
-        output.compared(screen, entrant.place, models[0], entrant.metric, entrant.comparison)
+        scores.compared(screen, entrant.place, models[0], entrant.metric, entrant.comparison)
     if json:
         output.facts([entrant.as_dict() for entrant in entrants])

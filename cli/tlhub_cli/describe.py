@@ -9,7 +9,7 @@ import typer
 
 from tlhub.diagnostics import closest, quoted
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import components, output
 from tlhub_cli.options import Json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def describe(
         return
     screen = output.screen(json)
     for entry, description in described:
-        output.described(screen, entry, description)
+        components.described(screen, entry, description)
         snippet = _snippet(entry, description)
         if snippet:
             output.snippet(screen, "In a manifest:", snippet)

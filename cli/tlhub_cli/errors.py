@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from tlhub import __version__
+from tlhub.diagnostics import escaped, render
 from tlhub.errors import ManifestError, UserError
 from tlhub_cli import output
 
@@ -62,22 +64,39 @@ def _explain(error: BaseException, resumable: bool) -> int:
     signum = signal.SIGINT if isinstance(error, KeyboardInterrupt) else getattr(error, "signum", None)
     if signum is not None:
         again = shlex.join(["tlhub", *sys.argv[1:]]) + ("" if "--resume" in sys.argv else " --resume")
-        output.interrupted(again if resumable else None)
+        _print(f"interrupted; continue with: {escaped(again)}" if resumable else "interrupted")
         return 128 + int(signum)
     if isinstance(error, ManifestError):
-        output.problems(error.problems)
+        found = error.problems
+        _print(render(found) + (f"\n\n{len(found)} problems" if len(found) > 1 else ""))
     elif isinstance(error, UserError):
-        output.error(_without_token(error.message), error.hint)
+        _print_mendable(_without_token(error.message), error.hint)
     elif isinstance(error, OSError) and error.errno in _REFUSED:
-        output.error(f"{error.filename or 'the disk'}: {error.strerror}")
+        _print_mendable(f"{error.filename or 'the disk'}: {error.strerror}")
     elif type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-        output.error("the device has not enough memory", "lower `batch` under `train`, or set `accumulate`")
+        _print_mendable("the device has not enough memory", "lower `batch` under `train`, or set `accumulate`")
     else:
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = _without_token("".join(traceback.format_exception_only(error)).strip())
-        output.bug(what, f"{where.filename}, line {where.lineno}", __version__)
+        _print(
+            f"error: this is a bug in tlhub or in a plugin: {output.indented(what)}\n"
+            f"  raised in {escaped(f'{where.filename}, line {where.lineno}')}\n"
+            f"  help: please report it with the command, tlhub's version ({__version__}), and what it says with --debug"
+        )
         return BUG
     return USER
+
+
+def _print_mendable(message: str, hint: str | None = None) -> None:
+    _print("error: " + output.indented(message) + ("" if hint is None else f"\n  help: {output.indented(hint)}"))
+
+
+def _print(message: str) -> None:
+    text = Text(message)
+    text.highlight_regex(r"\berror:", "bold red")
+    text.highlight_regex(r"(?m)^ *=? *help:", "bold cyan")
+    text.highlight_regex(r"(?m)^ *\| *\^+$", "bold red")
+    output.ERR.print(text, soft_wrap=True)
 
 
 def _without_token(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tlhub_cli import output
+from tlhub_cli import output, scores
 from tlhub_cli.options import Device, Json, Labelled, Place, located
 from tlhub_cli.parts import part, told_of
 
@@ -24,7 +24,7 @@ def evaluate(
     with told_of("--data", data):
         rows = adaptation.evaluate(folder, parts, device=device, catalog=catalog)
     metric = catalog.find("tasks", read_record(folder)["task"]["use"]).cls.metric
-    output.results(output.screen(json), metric, rows)
+    scores.results(output.screen(json), metric, rows)
     if json:
         output.facts(
             {

@@ -15,6 +15,7 @@ from tlhub_cli.bench import bench
 from tlhub_cli.check import check
 from tlhub_cli.compare import compare
 from tlhub_cli.describe import describe
+from tlhub_cli.doctor import doctor
 from tlhub_cli.errors import command
 from tlhub_cli.evaluate import evaluate
 from tlhub_cli.init import init
@@ -41,7 +42,7 @@ app = typer.Typer(
 _PANELS: dict[str, list[Callable[..., None]]] = {
     "Adapt": [init, check, adapt, bench],
     "Choose before you train": [rank, recommend],
-    "Use what an adaptation left": [show, predict, evaluate, compare, report],
+    "Use what an adaptation left": [show, predict, evaluate, compare, doctor, report],
     "Share": [publish, search, pull, reproduce],
     "Find components": [plugins, describe, schema],
 }

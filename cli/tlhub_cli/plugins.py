@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from tlhub_cli import output
+from tlhub_cli import components, output
 from tlhub_cli.options import Json
 
 
@@ -14,7 +14,7 @@ def plugins(json: Json = False) -> None:
     from tlhub.settings import describe
 
     catalog = Catalog.installed()
-    components = [
+    offered = [
         {
             "kind": entry.kind,
             "name": entry.name,
@@ -27,10 +27,10 @@ def plugins(json: Json = False) -> None:
     ]
     broken = [asdict(plugin) for plugin in catalog.broken]
     if json:
-        output.facts({"components": components, "broken": broken})
+        output.facts({"components": offered, "broken": broken})
         return
     screen = output.screen(json)
-    output.components(screen, components)
+    components.offered(screen, offered)
     if broken:
-        output.broken(screen, broken)
+        components.broken(screen, broken)
     output.next_steps(screen, {"tlhub describe NAME": "settings of a component, and how to write it in a manifest"})

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tlhub.diagnostics import escaped
 from tlhub.errors import DataError, UserError
 from tlhub_cli import output
 from tlhub_cli.options import Device, Json, Place, located
@@ -22,6 +23,12 @@ CHUNK = 64
 
 LONGEST_TEXT = 1_000_000
 """Characters; a longer one is a table or a whole corpus, and would be cut to its first sentences."""
+
+EXCERPT = 60
+"""So much of a text, in characters, names it."""
+
+_FOR_PROGRAMS = ("tags",)
+"""Parts of an answer that only JSON has: the entities say the same to people."""
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -68,7 +75,7 @@ def predict(
         if json:
             answers += [{**each.known, **answer} for each, answer in told]
         else:
-            output.answers([(each.name, answer) for each, answer in told])
+            _print_answers([(each.name, answer) for each, answer in told])
     if json:
         output.facts(answers)
     if unreadable:
@@ -154,7 +161,7 @@ def _lines() -> list[str]:
 
 
 def _text(text: str, where: str) -> _Asked:
-    return _Asked({"text": text}, output.excerpt(text), partial(_checked, text, where))
+    return _Asked({"text": text}, _excerpt(text), partial(_checked, text, where))
 
 
 def _text_in(file: Path) -> str:
@@ -192,3 +199,31 @@ def _read(asked: Sequence[_Asked], unreadable: list[str]) -> tuple[list[Any], li
         else:
             readable.append(each)
     return raws, readable
+
+
+def _print_answers(told: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """One line for every input: its name, and what the model says of it."""
+    width = max((len(escaped(name)) for name, _ in told), default=0)
+    for name, answer in told:
+        said = [_said(key, value) for key, value in answer.items() if key not in _FOR_PROGRAMS]
+        output.OUT.print(f"{escaped(name):<{width}}  {'  '.join(map(escaped, said))}", soft_wrap=True)
+
+
+def _said(key: str, value: Any) -> str:
+    """A part of an answer in words."""
+    if key == "probability":
+        return output.percent(value)
+    if key == "probabilities":
+        return ", ".join(f"{name} {output.percent(probability)}" for name, probability in value.items())
+    if key == "labels":
+        return ", ".join(value) or "none"
+    if key == "entities":
+        parts = (f"{each['text']} ({each['type']} {output.percent(each['probability'])})" for each in value)
+        return ", ".join(parts) or "no entities"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _excerpt(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"

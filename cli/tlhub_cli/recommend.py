@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import output, progress, rankings
 from tlhub_cli.options import Device, Json, existing
 from tlhub_cli.parts import is_part, part
 
@@ -60,8 +60,8 @@ def recommend(
         parts = {"source": part(source or "", "--source"), "target": part(target or "", "--target")}
         loaded = from_dict({"backbone": _backbone(backbone or "", catalog), **parts}, catalog=catalog)
     screen = output.screen(json)
-    found = run(loaded, catalog, pick_device(device), limit, output.watch(screen))
-    output.recommendation(screen, found)
+    found = run(loaded, catalog, pick_device(device), limit, progress.watch(screen))
+    rankings.recommendation(screen, found)
     first = next((name for each in found.proposals for name in each.adapters), None)
     output.next_steps(
         screen,

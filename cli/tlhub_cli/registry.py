@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import models, output
 from tlhub_cli.errors import USER, command
 from tlhub_cli.options import Json
 
@@ -60,7 +60,7 @@ def show_entries(
         output.outcome(screen, "Nothing that is kept here matches.", None)
         output.next_steps(screen, {"tlhub registry list": "shows everything"})
         return
-    output.entries(screen, [_as_dict(entry) for entry in found])
+    models.entries(screen, [_as_dict(entry) for entry in found])
     ref = found[0].ref
     output.next_steps(
         screen,
@@ -176,8 +176,8 @@ def fsck(
         report = check(known, repair=repair, fetch=fetch)
     screen = output.screen(False)
     output.notes(notes)
-    output.damages(screen, report.damages)
-    output.orphans(screen, [str(path) for path in report.orphans])
+    models.damages(screen, report.damages)
+    models.orphans(screen, [str(path) for path in report.orphans])
     whole = f"{output.count(report.entries, 'model')}, {output.size(report.size)}"
     steps = {"tlhub registry gc": "removes what no model needs"} if report.orphans else {}
     if report.sound:
@@ -207,7 +207,7 @@ def gc(
     if not found:
         output.outcome(screen, "There is nothing to remove.", None)
     elif dry_run:
-        output.orphans(screen, [str(path) for path in [*garbage.blobs, *garbage.checkouts]])
+        models.orphans(screen, [str(path) for path in [*garbage.blobs, *garbage.checkouts]])
         output.outcome(screen, f"To remove: {output.count(found, 'file')}, {output.size(garbage.size)}.", None)
     else:
         output.outcome(screen, f"Removed: {output.count(found, 'file')}, {output.size(garbage.size)}.", None)
@@ -230,7 +230,7 @@ def lineage(ref: Ref, json: Json = False) -> None:
         output.facts(tree)
         return
     screen = output.screen(json)
-    output.lineage(screen, tree)
+    models.lineage(screen, tree)
     output.next_steps(screen, {f"tlhub registry show {entry.ref}": "shows the entry"})
 
 

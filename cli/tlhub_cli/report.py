@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import findings, output
 from tlhub_cli.options import Device, Json, Place, located
 
 
@@ -44,8 +44,7 @@ def report(
     screen = output.screen(json)
     output.notes(found.notes, screen)
     if found.result is not None:
-        comparison = found.result.comparison
-        output.outcome(screen, found.result.sentence, None if comparison is None else comparison.outcome)
+        findings.verdict(screen, found.result)
     for path in filter(None, (out, png)):
         output.written(screen, path)
     if json:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tlhub_cli import output
+from tlhub_cli import output, progress, scores
 from tlhub_cli.errors import USER
 from tlhub_cli.options import Json, Overrides, Place
 
@@ -27,8 +27,8 @@ def reproduce(
     from tlhub_registry.reproduce import reproduce as again
 
     screen = output.screen(json)
-    found = again(model, overrides or (), out, output.watch(screen))
-    output.reproduction(screen, found.metric, found.measured)
+    found = again(model, overrides or (), out, progress.watch(screen))
+    scores.reproduction(screen, found.metric, found.measured)
     output.notes([f"{name} differs" for name in found.files], screen)
     output.outcome(screen, found.sentence, "helped" if found.reproduced else "hurt")
     output.written(screen, found.folder)

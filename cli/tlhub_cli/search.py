@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tlhub.errors import UserError
-from tlhub_cli import output
+from tlhub_cli import models, output
 from tlhub_cli.options import Json
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def search(
                 raise
             notes.append(f"this is only what is on this disk: {error.message}")
     screen = output.screen(json)
-    output.models(screen, [_row(each) for each in found])
+    models.found(screen, [_row(each) for each in found])
     output.notes(notes, screen)
     if found:
         place = found[0].place

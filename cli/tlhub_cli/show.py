@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tlhub_cli import output
+from tlhub_cli import findings, output, scores
 from tlhub_cli.options import Json, Place, located
 
 
@@ -24,8 +24,8 @@ def show(model: Place, json: Json = False) -> None:
     output.fields(screen, _fields(model, record))
     if "result" in record:
         result = result_of(folder, record)
-        output.results(screen, result.metric, result.rows)
-        output.outcome(screen, result.sentence, None if result.comparison is None else result.comparison.outcome)
+        scores.results(screen, result.metric, result.rows)
+        findings.verdict(screen, result)
     else:
         output.outcome(screen, "It was not scored: its adaptation was interrupted before that.", None)
     output.files(screen, sizes)

@@ -16,3 +16,11 @@ def joint(probabilities: Tensor, labels: Tensor) -> Tensor:
     if bool((probabilities < 0).any()) or not bool((probabilities.sum(1) - 1).abs().max() < 1e-3):
         raise DataError("the source classifier's answers are no probabilities", "leave this score out")
     return F.one_hot(labels).double().T @ probabilities / len(labels)
+
+
+def too_few(score: str, probabilities: Tensor) -> str | None:
+    """What to know of a score that counts labels for every source class, where examples are too few for that."""
+    met = int((probabilities.argmax(1).bincount() > 0).sum())
+    if met * 5 <= len(probabilities):
+        return None
+    return f"`{score}` counts on fewer than five examples for each of {met} source classes: it is too large"

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from tlhub.score import TransferScore
-from tlhub_scores.counts import joint
+from tlhub_scores.counts import joint, too_few
 
 
 class LEEP(TransferScore):
@@ -18,8 +18,8 @@ class LEEP(TransferScore):
     drawn (Nguyen et al. 2020, "LEEP: A New Measure to Evaluate Transferability of Learned Representations", eq. 1 and
     2). It is at most 0; of a classifier that is always sure it is the `nce`.
 
-    Use it when the candidates are classifiers, such as models that tlhub adapted, and their classes have something to
-    do with yours: it needs no features, and one pass over the examples.
+    Use it when the candidates are classifiers, such as models that tlhub adapted or networks pretrained on ImageNet,
+    and their classes have something to do with yours: it needs no features, and one pass over the examples.
 
     Cost: a matrix product, far less than the pass that gives the probabilities.
     """
@@ -30,6 +30,9 @@ class LEEP(TransferScore):
 
     def score(self, given: Tensor, labels: Tensor) -> float:
         return leep(given, labels)
+
+    def caution(self, given: Tensor, labels: Tensor) -> str | None:
+        return too_few(self.name, given)
 
 
 def leep(probabilities: Tensor, labels: Tensor) -> float:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tlhub.score import TransferScore
-from tlhub_scores.counts import joint
+from tlhub_scores.counts import joint, too_few
 
 
 class NCE(TransferScore):
@@ -34,10 +34,7 @@ class NCE(TransferScore):
         return nce(joint(F.one_hot(given.argmax(1), given.shape[1]).double(), labels))
 
     def caution(self, given: Tensor, labels: Tensor) -> str | None:
-        met = int((given.argmax(1).bincount() > 0).sum())
-        if met * 5 <= len(labels):
-            return None
-        return f"`nce` counts on fewer than five examples for each of {met} source classes: it is too large"
+        return too_few(self.name, given)
 
 
 def nce(joint: Tensor) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlhub.backbone import Backbone
 from tlhub.lineage import Origin
@@ -19,6 +19,7 @@ from tlhub_timm import native
 from tlhub_timm.create import create, features
 from tlhub_timm.origin import of_file, of_network
 from tlhub_timm.preprocess import Augment, ImagePreprocess
+from tlhub_timm.source import source_head
 from tlhub_timm.weights import load_weights
 
 Size = Annotated[int, Field(ge=1)]
@@ -125,6 +126,12 @@ class TimmBackbone(Backbone):
         if self.settings["weights"] is not None:
             return [of_file(self.settings["weights"])]
         return [of_network(self.net, self.settings["model"])] if self.settings["pretrained"] else []
+
+    def source_head(self) -> nn.Module | None:
+        model, weights = self.settings["model"], self.settings["weights"]
+        if weights is None and not self.settings["pretrained"]:
+            return None
+        return source_head(self.net, self.recipe, model, weights)
 
     def rebuild(self) -> Mapping[str, Any]:
         """Settings that name everything the weights or the Hub had a say in, so that nothing is fetched."""

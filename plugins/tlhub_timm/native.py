@@ -34,7 +34,7 @@ def export(net: Any, recipe: Recipe, model: Model, classes: Sequence[str] | None
     if _shapes(copies) != _shapes(whole.state_dict()):
         return None  # the network was changed (adapters inside it), or its classifier is more than the linear layer
     whole.load_state_dict(copies)
-    if not _reads_features_only(whole, classifier, recipe):
+    if not reads_features_only(whole, classifier, recipe):
         return None
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def _shapes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 @torch.inference_mode()
-def _reads_features_only(whole: Any, classifier: nn.Module, recipe: Recipe) -> bool:
+def reads_features_only(whole: Any, classifier: nn.Module, recipe: Recipe) -> bool:
     """Whether the network's answer is its classifier on its features, for which the adapted head stands in."""
     whole.eval()
     images = torch.rand(1, *recipe.data["input_size"], generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Weights from a local file into a network without classifier."""
+"""Weights from a local file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ State = Mapping[str, Tensor]
 
 
 def load_weights(net: Any, path: str, model: str) -> None:
-    """Fill `net` from a safetensors file. Raises SettingError where a tensor is missing, unknown, or misshapen."""
+    """Fill `net` from a safetensors file, whose classifier is left out if the network has none.
+
+    Raises SettingError where a tensor is missing, unknown, or misshapen.
+    """
     state = _without_classifier(net, _read(path))
     problem = _misfit(net, state)
     if problem:
@@ -29,15 +32,29 @@ def load_weights(net: Any, path: str, model: str) -> None:
     net.load_state_dict(dict(state))
 
 
+def classes_in(path: str, net: Any) -> int:
+    """How many classes the linear classifier in a safetensors file tells apart; 0 where it holds none."""
+    state = _read(path)
+    for name in _classifiers(net):
+        for each in (state, _converted(net, state)):
+            if f"{name}.weight" in each and each[f"{name}.weight"].ndim == 2:
+                return len(each[f"{name}.weight"])
+    return 0
+
+
 def _read(path: str) -> State:
     # counters of seen batches have other shapes in some files, and nothing depends on them
     return {key: value for key, value in read_weights(path).items() if not key.endswith("num_batches_tracked")}
 
 
 def _without_classifier(net: Any, state: State) -> State:
+    own, begin = net.state_dict(), tuple(f"{name}." for name in _classifiers(net))
+    return {key: value for key, value in state.items() if key in own or not key.startswith(begin)}
+
+
+def _classifiers(net: Any) -> tuple[str, ...]:
     names = net.pretrained_cfg.get("classifier") or ()
-    names = (names,) if isinstance(names, str) else tuple(names)
-    return {key: value for key, value in state.items() if not key.startswith(tuple(f"{name}." for name in names))}
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _converted(net: Any, state: State) -> State:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tlhub.errors import ArtifactError
-from tlhub_registry.parts import CHUNK, Part
+from tlhub_registry.parts import Part, chunks
 
 _PARTIAL = "partial-"
 
@@ -47,11 +47,10 @@ class Blobs:
         try:
             with source.open("rb") as file, os.fdopen(handle, "wb") as out:
                 file.seek(part.offset)
-                digest, left = hashlib.sha256(), part.size
-                while chunk := file.read(min(CHUNK, left)):
+                digest = hashlib.sha256()
+                for chunk in chunks(file, part.size):
                     digest.update(chunk)
                     out.write(chunk)
-                    left -= len(chunk)
                 out.flush()
                 os.fsync(handle)
             if digest.hexdigest() != part.sha256:
@@ -80,10 +79,9 @@ class Blobs:
 
 def sha256_of(path: Path, part: Part) -> str:
     """The sha256 of a stretch of a file as it is now."""
-    digest, left = hashlib.sha256(), part.size
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(part.offset)
-        while chunk := file.read(min(CHUNK, left)):
+        for chunk in chunks(file, part.size):
             digest.update(chunk)
-            left -= len(chunk)
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 from tlhub.errors import ArtifactError
 from tlhub_registry.blobs import Blobs
 from tlhub_registry.entry import Entry
-from tlhub_registry.parts import Part, content
+from tlhub_registry.parts import Part, chunks, content
 
 RECORD = "tlhub.json"
 
@@ -83,7 +83,7 @@ class Checkouts:
             for part in parts:
                 try:
                     with self.blobs.path(part.sha256).open("rb") as blob:
-                        while chunk := blob.read(1 << 20):
+                        for chunk in chunks(blob, part.size):
                             digest.update(chunk)
                             out.write(chunk)
                 except FileNotFoundError:

@@ -14,39 +14,22 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tlhub.errors import ArtifactError
+from tlhub_registry.header import LONGEST, Tensor, read_header, tensors_of
+from tlhub_registry.parts import chunks
 
 WHOLE = "model.safetensors"
 DELTA = "delta.safetensors"
-
-_CHUNK = 1 << 20
-_LONGEST_HEADER = 50_000_000
-"""Bytes: that of ten times as many tensors as the largest networks have."""
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """Where a tensor is in its file, and what its bytes mean."""
-
-    kind: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        return self.end - self.begin
 
 
 def shrink(whole: Path, base: Path, out: Path) -> int:
     """Write to `out` the tensors of `whole` that are not in `base`; how many bytes of tensors that saves."""
     with whole.open("rb") as file, base.open("rb") as other:
-        header, tensors = _header(file)
-        _, known = _header(other)
+        header, tensors = read_header(file)
+        _, known = read_header(other)
         sizes = {(each.kind, each.shape) for each in tensors.values()}
         names = {_key(other, each): name for name, each in known.items() if (each.kind, each.shape) in sizes}
         shared = {name: names[key] for name, each in tensors.items() if (key := _key(file, each)) in names}
@@ -78,11 +61,11 @@ def assemble(folder: Path, base: Path) -> Path:
     whole = folder / WHOLE
     try:
         with (folder / DELTA).open("rb") as file, base.open("rb") as other, whole.open("wb") as to:
-            _, changed = _header(file)
-            _, known = _header(other)
+            _, changed = read_header(file)
+            _, known = read_header(other)
             header = _unpacked(_metadata(file)["header"])
             names = json.loads(_unpacked(_metadata(file)["base"]))
-            tensors = _tensors(header, 0)
+            tensors = tensors_of(header, 0)
             if sum(each.size for each in tensors.values()) > 2 * (_size(file) + _size(other)):
                 raise ValueError("more than its parts hold")
             to.write(len(header).to_bytes(8, "little") + header)
@@ -102,29 +85,8 @@ def assemble(folder: Path, base: Path) -> Path:
     return whole
 
 
-def _header(file: BinaryIO) -> tuple[bytes, dict[str, _Tensor]]:
-    """A safetensors file's header as it is, and its tensors by name. Raises ValueError where it is none."""
-    file.seek(0)
-    length = int.from_bytes(file.read(8), "little")
-    if length > _LONGEST_HEADER:
-        raise ValueError("a header too long")
-    header = file.read(length)
-    return header, _tensors(header, 8 + length)
-
-
-def _tensors(header: bytes, begin: int) -> dict[str, _Tensor]:
-    found = {}
-    for name, told in json.loads(header).items():
-        if name != "__metadata__":
-            first, last = told["data_offsets"]
-            if not 0 <= first <= last:
-                raise ValueError(f"`{name}` has no place")
-            found[name] = _Tensor(told["dtype"], tuple(told["shape"]), begin + first, begin + last)
-    return found
-
-
 def _metadata(file: BinaryIO) -> Mapping[str, str]:
-    header, _ = _header(file)
+    header, _ = read_header(file)
     found: Mapping[str, str] = json.loads(header)["__metadata__"]
     return found
 
@@ -133,7 +95,7 @@ def _size(file: BinaryIO) -> int:
     return file.seek(0, 2)
 
 
-def _key(file: BinaryIO, tensor: _Tensor) -> tuple[str, tuple[int, ...], bytes]:
+def _key(file: BinaryIO, tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:
     """What equal tensors have in common."""
     digest = hashlib.sha256()
     for chunk in _chunks(file, tensor):
@@ -141,20 +103,16 @@ def _key(file: BinaryIO, tensor: _Tensor) -> tuple[str, tuple[int, ...], bytes]:
     return tensor.kind, tensor.shape, digest.digest()
 
 
-def _copy(file: BinaryIO, tensor: _Tensor, to: BinaryIO) -> None:
+def _copy(file: BinaryIO, tensor: Tensor, to: BinaryIO) -> None:
     for chunk in _chunks(file, tensor):
         to.write(chunk)
 
 
-def _chunks(file: BinaryIO, tensor: _Tensor) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, tensor: Tensor) -> Iterator[bytes]:
     file.seek(tensor.begin)
-    left = tensor.size
-    while left:
-        chunk = file.read(min(_CHUNK, left))
-        if not chunk:
-            raise ValueError("a file that ends too early")
-        left -= len(chunk)
-        yield chunk
+    yield from chunks(file, tensor.size)
+    if file.tell() < tensor.end:
+        raise ValueError("a file that ends too early")
 
 
 def _packed(content: bytes) -> str:
@@ -163,7 +121,7 @@ def _packed(content: bytes) -> str:
 
 def _unpacked(text: str) -> bytes:
     unpack = zlib.decompressobj()
-    found = unpack.decompress(base64.b64decode(text), _LONGEST_HEADER)
+    found = unpack.decompress(base64.b64decode(text), LONGEST)
     if not unpack.eof:
         raise ValueError("a header too long")
     return found

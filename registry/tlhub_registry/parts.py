@@ -7,11 +7,13 @@ them. Any other file is one part.
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
+
+from tlhub_registry.header import read_header
 
 LARGE = 64 * 1024
 """Bytes from which on a tensor is a part of its own: a smaller one would cost more as a file than it can save."""
@@ -49,11 +51,18 @@ def content(path: Path) -> Content:
         parts = []
         for size in _sizes(file):
             offset, part = file.tell(), hashlib.sha256()
-            while chunk := file.read(min(CHUNK, offset + size - file.tell())):
+            for chunk in chunks(file, size):
                 whole.update(chunk)
                 part.update(chunk)
             parts.append(Part(offset, file.tell() - offset, part.hexdigest()))
     return Content(whole.hexdigest(), tuple(parts))
+
+
+def chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The next `size` bytes of a file, `CHUNK` at a time; fewer where it ends."""
+    while chunk := file.read(min(CHUNK, size)):
+        size -= len(chunk)
+        yield chunk
 
 
 def _sizes(file: BinaryIO) -> list[int]:
@@ -71,16 +80,11 @@ def _sizes(file: BinaryIO) -> list[int]:
 
 def _cuts(file: BinaryIO, size: int) -> list[int]:
     """Where a safetensors file is cut. Raises ValueError and such where its header makes no sense."""
-    length = int.from_bytes(file.read(8), "little")
-    data = 8 + length
-    if data > size:
-        raise ValueError("a header longer than the file")
-    header: dict[str, Any] = json.loads(file.read(length))
-    tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-    large = sorted((a, b) for a, b in (tensor["data_offsets"] for tensor in tensors) if b - a >= LARGE)
-    cuts = [data] if large else []
-    for start, end in large:
-        if not cuts[-1] <= data + start <= data + end <= size:
+    _, tensors = read_header(file)
+    large = sorted((each.begin, each.end) for each in tensors.values() if each.size >= LARGE)
+    cuts = [file.tell()] if large else []
+    for begin, end in large:
+        if not cuts[-1] <= begin <= end <= size:
             raise ValueError("tensors that overlap")
-        cuts += [data + start, data + end]
+        cuts += [begin, end]
     return cuts

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tlhub.adaptation import result_of
 from tlhub.artifact import FORMAT, RECORD
 from tlhub.errors import ArtifactError
+from tlhub_registry.header import read_header
 from tlhub_registry.plan import OURS, allowed
 
 PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".npz", ".joblib")
@@ -25,9 +26,6 @@ LARGEST_TEXT = 64_000_000
 
 LARGEST_JSON = 10_000_000
 """Bytes of `tlhub.json` and of configurations, which are read as a whole."""
-
-LARGEST_HEADER = 10_000_000
-"""Bytes that a safetensors file may say of its tensors."""
 
 SIDE = 32_768
 """A width up to this is believed, even where no tensor in the files is as wide."""
@@ -247,19 +245,16 @@ def _read_json(place: str, path: Path) -> dict[str, Any]:
 
 def _sizes(place: str, folder: Path) -> tuple[int, int]:
     """How many tensors there are, and the longest side of any."""
-    shapes: list[list[int]] = []
+    shapes: list[tuple[int, ...]] = []
     for path in folder.glob("*.safetensors"):
         try:
             with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                if length > LARGEST_HEADER:
-                    raise ValueError
-                header = json.loads(file.read(length))
-            shapes += [list(map(int, value["shape"])) for key, value in header.items() if key != "__metadata__"]
+                _, tensors = read_header(file)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ArtifactError(
                 f"{path.name} of `{place}` is damaged: its header is no list of tensors", "tell the repository's owner"
             ) from None
+        shapes += [tensor.shape for tensor in tensors.values()]
     return len(shapes), max((side for shape in shapes for side in shape), default=0)
 
 
