@@ -34,6 +34,7 @@ KIND_TITLES = {
     "heads": "Necks and heads",
     "validators": "Validators",
     "scores": "Scores of backbones",
+    "symptoms": "Symptoms",
     "stores": "Stores",
 }
 PLACES = {
@@ -44,6 +45,7 @@ PLACES = {
     "heads": "no key: adapters and tasks make them, and a saved model is built of them",
     "validators": "`select`",
     "scores": "`tlhub rank --score`, not by a manifest",
+    "symptoms": "nothing: `tlhub doctor` looks for every installed one",
     "stores": "nothing: every installed one keeps every finished run, and finds it again by name",
 }
 COMPOSED = {
@@ -106,7 +108,7 @@ def _components(entries: Sequence[Entry]) -> Iterable[str]:
     yield _table(("name", "is a", "what it is", "plugin"), rows)
     for kind in KINDS:
         yield f"### {KIND_TITLES[kind]}"
-        under = "by" if kind in ("heads", "scores", "stores") else "in the manifest under"
+        under = "by" if kind in ("heads", "scores", "symptoms", "stores") else "in the manifest under"
         yield f"Named {under} {PLACES[kind]}."
         for entry in entries:
             if entry.kind == kind:

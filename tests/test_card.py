@@ -214,6 +214,23 @@ def test_what_hurt_is_said_to_have_hurt() -> None:
     assert "Nothing shows that adaptation helped" in text
 
 
+def test_the_likely_reasons_follow_the_verdict_without_what_its_author_could_change() -> None:
+    hurt = {"difference": -0.1, "low": -0.2, "high": -0.05, "outcome": "hurt"}
+    reasons = [
+        {"symptom": f"s{number}", "level": "fault", "measured": f"Of {name} 9 in 10.", "meaning": "M.", "mend": "Mend."}
+        for number, name in enumerate(HOSTILE)
+    ]
+    plain = {**record()["result"], "comparison": hurt, "sentence": "Adaptation hurt.", "reasons": []}
+    page = shown(body(made(result={**plain, "reasons": reasons})))
+    first = page.shown.partition("Adaptation hurt.")[2].partition("A model for")[0]
+    assert first.split("\n\n")[0].strip() == "Likely reasons, as tlhub doctor found them:"
+    assert [line for line in first.splitlines() if line.startswith("Of")] == [
+        f"Of {' '.join(name.split())} 9 in 10. M." for name in HOSTILE[:3]
+    ]
+    assert "Mend." not in page.shown
+    assert "reasons" not in made(result=plain)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_shown_as_they_are(name: str) -> None:
     """In the list of classes, in the table, in the lineage and in the title's neighbourhood."""

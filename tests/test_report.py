@@ -18,8 +18,12 @@ import tlhub
 from tests.conftest import Command
 from tests.test_words_and_pretraining import CATALOG as WORDS, on_words
 from tlhub.artifact import load
+from tlhub.case import ROWS, Case
+from tlhub.catalog import Catalog
+from tlhub.hookspecs import hookimpl
+from tlhub.symptom import Finding, Symptom
 from tlhub.testing import toy_catalog, toy_manifest
-from tlhub_report.findings import POINTS, SAMPLE, Findings, Sample, gather
+from tlhub_report.findings import Findings, Sample, gather
 from tlhub_report.page import MATRIX, page
 
 HOSTILE = {
@@ -106,7 +110,7 @@ class TestThePage:
 
     def test_the_verdict_comes_first_and_the_order_is_kept(self, hostile: Told) -> None:
         body = hostile.html.partition("<body>")[2]
-        heads = ("Scores", "Class by class", "What is taken for what", "Training", "Features")
+        heads = ("What the doctor found", "Scores", "Class by class", "What is taken for what", "Training", "Features")
         order = [hostile.result.sentence, *heads, "Most confident mistakes", "How it was made", "Load it"]
         places = [body.index(each) for each in order]
         assert places == sorted(places)
@@ -129,14 +133,14 @@ class TestThePage:
         random = np.random.default_rng(0)
         classes = [f"a class of a rather long name {number}" for number in range(MATRIX)]
         noise = Image.fromarray(random.integers(0, 256, (1500, 1500, 3), dtype=np.uint8))
-        shares = np.array_split(np.arange(POINTS), 5)
+        shares = np.array_split(np.arange(2 * ROWS), 5)
         history = [{"loss": {f"term {t}": float(random.normal()) for t in range(10)}} for _ in range(300)]
         large = replace(
             hostile.findings,
             record={**hostile.findings.record, "classes": classes, "history": history},
             confusions={name: random.integers(0, 999, (MATRIX, MATRIX)) for name in ("source-only", "adapted")},
             samples=[Sample(f"source.{n}", "source", [classes[0]] * len(s), 10**6) for n, s in enumerate(shares)],
-            planes=[replace(each, points=random.normal(size=(POINTS, 2))) for each in hostile.findings.planes],
+            planes=[replace(each, points=random.normal(size=(2 * ROWS, 2))) for each in hostile.findings.planes],
             mistakes=[replace(hostile.findings.mistakes[0], raw=noise)] * 12,
         )
         assert len(page(large, "m").encode()) < 3_000_000
@@ -180,10 +184,10 @@ class TestWhatIsFound:
 
     def test_of_many_examples_a_part_is_drawn_and_the_page_says_so(self, tmp_path: Path) -> None:
         manifest = toy_manifest([])
-        manifest["evaluate"]["count"] = SAMPLE + 60
+        manifest["evaluate"]["count"] = ROWS + 60
         drawn = told(tmp_path / "run", manifest)
-        assert len(drawn.findings.planes[0].points) == 48 + SAMPLE
-        assert f"evaluate: {SAMPLE} of {SAMPLE + 60} examples" in drawn.html
+        assert len(drawn.findings.planes[0].points) == 48 + ROWS
+        assert f"evaluate: {ROWS} of {ROWS + 60:,} examples" in drawn.html
 
     def test_two_features_are_drawn_as_they_lie(self, tmp_path: Path) -> None:
         manifest = toy_manifest([])
@@ -195,10 +199,64 @@ class TestWhatIsFound:
         assert page(gather(once.folder, "cpu", toy_catalog()), "a model") == once.html
 
 
+class Mirror(Symptom):
+    """Something that every run has, and that looks at the target."""
+
+    name = "mirror"
+
+    def examine(self, case: Case) -> Finding:
+        seen = case.seen("after", "target")
+        assert seen is not None
+        measured = f"Of {len(seen.logits)} examples `<script>` & co. answer alike."
+        return self.fault(measured, "It is the mirror's fault.", "Change `train.lr`.")
+
+
+class Mirrors:
+    @hookimpl
+    def tlhub_symptoms(self) -> list[type]:
+        return [Mirror]
+
+
+class TestTheDoctor:
+    def catalog(self) -> Catalog:
+        catalog = toy_catalog()
+        catalog.add("mirrors", Mirrors())
+        return catalog
+
+    def section(self, html: str) -> str:
+        return html.partition("<h2>What the doctor found</h2>")[2].partition("</section>")[0]
+
+    def test_every_finding_is_told_and_its_words_stay_words(self, tmp_path: Path) -> None:
+        found = told(tmp_path / "run", toy_manifest([{"use": "mmd"}]), self.catalog())
+        section = self.section(found.html)
+        text = Page(section).text
+        assert "fault mirror" in text
+        assert "Of 40 examples <script> & co. answer alike.\nIt is the mirror's fault.\nChange train.lr.\n" in text
+        assert "<code>train.lr</code>" in section
+        fine = [each for each in found.findings.diagnosis if not each.ill]
+        assert all(each.measured.replace("`", "") in text for each in fine)
+        assert found.findings.diagnosis[0].level == "fault"
+
+    def test_where_all_is_fine_it_says_so(self, hostile: Told) -> None:
+        fine = [Finding("mirror", "fine", "Of 10 examples 10 are right.", "It is a mirror.")]
+        well = self.section(page(replace(hostile.findings, diagnosis=fine), "m"))
+        lines = [line for line in Page(well).text.splitlines() if line]
+        assert lines == ["Nothing wrong.", "What was measured and is fine (1)", "mirrorOf 10 examples 10 are right."]
+
+    def test_where_the_data_is_gone_the_reasons_of_then_are_told(self, tmp_path: Path) -> None:
+        photos = TestWhatIsGone().photos(tmp_path / "photos")["evaluate"]
+        manifest = {**toy_manifest([{"use": "mmd"}]), "target": photos, "evaluate": []}
+        assert "Of 24 examples" in self.section(told(tmp_path / "run", manifest, self.catalog()).html)
+        (tmp_path / "photos").rename(tmp_path / "elsewhere")
+        text = Page(self.section(page(gather(tmp_path / "run", "cpu", self.catalog()), "m"))).text
+        assert "Of 24 examples" in text
+        assert "mirror could not be looked for" in text
+
+
 class TestWhatIsGone:
     def test_without_its_baseline_the_adapted_model_is_told_alone(self, hostile: Told) -> None:
         alone = gather(hostile.folder, "cpu", toy_catalog())  # every test has an empty store
-        assert [note.split(" cannot")[0] for note in alone.notes] == ["The source-only baseline"]
+        assert [note.split(" cannot")[0] for note in alone.notes] == ["What it was compared with"]
         assert list(alone.confusions) == ["adapted"]
         assert [each.model for each in alone.planes] == ["adapted"]
         html = page(alone, "m")

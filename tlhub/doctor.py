@@ -7,6 +7,7 @@ from pathlib import Path
 from tlhub import artifact
 from tlhub.case import Case, baseline_of
 from tlhub.catalog import Catalog
+from tlhub.diagnostics import listed
 from tlhub.errors import UserError
 from tlhub.monitor import symptoms
 from tlhub.symptom import Finding
@@ -16,17 +17,18 @@ _ORDER = ("fault", "warning", "fine")
 
 def examine(case: Case) -> tuple[list[Finding], list[str]]:
     """What every installed symptom has to say, the worst first, and notes on what could not be looked at, and why."""
-    findings, notes = [], []
+    findings, blind, notes = [], dict[str, list[str]](), []
     for symptom in symptoms(case.catalog):
         try:
             finding = symptom.examine(case)
         except UserError as error:
-            notes.append(f"`{symptom.name}` could not be looked for: {error.message}")
+            blind.setdefault(error.message, []).append(symptom.name)
         except Exception as error:  # a plugin's mistake must not spoil a run that is over
             notes.append(f"`{symptom.name}` failed: {type(error).__name__}: {error}")
         else:
             findings += [] if finding is None else [finding]
-    return sorted(findings, key=lambda each: _ORDER.index(each.level)), list(dict.fromkeys(notes))
+    notes += [f"{listed(names)} could not be looked for: {message}" for message, names in blind.items()]
+    return sorted(findings, key=lambda each: _ORDER.index(each.level)), notes
 
 
 def diagnose(folder: Path, device: str | None, catalog: Catalog) -> tuple[list[Finding], list[str]]:

@@ -22,9 +22,7 @@ def adapt(
     out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="runs/NAME")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run where it stood.")] = False,
     device: Device = None,
-    no_baseline: Annotated[
-        bool, typer.Option("--no-baseline", help="Do not train the source-only model to compare with.")
-    ] = False,
+    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Train no other model to compare with.")] = False,
     seeds: Annotated[
         int | None,
         typer.Option(min=2, help="Adapt under so many seeds, and compare over all of them.", show_default="one"),
@@ -33,8 +31,8 @@ def adapt(
 ) -> None:
     """Adapt a pretrained model as a manifest says, and measure whether it helped.
 
-    Trains the source-only baseline and the adapted model, scores both on the labelled data under `evaluate`, and leaves
-    a folder.
+    Trains the source-only baseline, or what the manifest names under `baseline`, and the adapted model, scores all on
+    the labelled data under `evaluate`, and leaves a folder.
     """
     existing(manifest)
     screen = output.screen(json)

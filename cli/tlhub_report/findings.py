@@ -12,31 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlhub import artifact, manifest as manifests
+from tlhub import artifact
 from tlhub.adaptation import Result, result_of
 from tlhub.artifact import Adapted
+from tlhub.case import Case, When, baseline_of
 from tlhub.catalog import Catalog
 from tlhub.data import Domain, Role
+from tlhub.doctor import examine
 from tlhub.errors import UserError
-from tlhub.home import home
 from tlhub.loader import workers
 from tlhub.measure import outputs, side_by_side
-from tlhub.randomness import permutation
-from tlhub.rank import part_of
-from tlhub.run import open_role, with_targets
+from tlhub.symptom import Finding
 from tlhub.validator import Outputs
-
-SAMPLE = 600
-"""Of every domain, at most so many examples are points in the plane of features, always the same."""
-
-POINTS = 3_000
-"""At most so many points of all domains together, so that a page of many domains stays small."""
 
 MISTAKES = 12
 """So many mistakes are shown."""
 
 BASELINE, ADAPTED = "source-only", "adapted"
 """The models, as the rows of a result name them."""
+
+MODELS: Mapping[str, When] = {BASELINE: "before", ADAPTED: "after"}
+"""Which of them the doctor calls what."""
 
 T = TypeVar("T")
 
@@ -83,7 +79,9 @@ class Findings:
     Attributes:
         record: of the adapted model; `baseline`: of the model it was compared with, where that is still there.
         confusions: by model, examples by class (row) and answer (column); empty where answers are no classes.
-        notes: what cannot be told, and why.
+        diagnosis: what the doctor finds, the worst first, and what it found then of what it cannot look for any more;
+            `unlooked`: that, and why.
+        notes: what else cannot be told, and why.
     """
 
     record: Mapping[str, Any]
@@ -93,6 +91,8 @@ class Findings:
     samples: list[Sample] = field(default_factory=list)
     planes: list[Plane] = field(default_factory=list)
     mistakes: list[Mistake] = field(default_factory=list)
+    diagnosis: list[Finding] = field(default_factory=list)
+    unlooked: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -105,13 +105,13 @@ def gather(folder: Path, device: str | None, catalog: Catalog) -> Findings:
     adapted = artifact.load(folder, device, catalog)
     result = result_of(folder, adapted.record) if "result" in adapted.record else None
     found = Findings(adapted.record, result)
-    models = {ADAPTED: adapted}
-    baseline = _attempt(found, "The source-only baseline", lambda: _baseline(adapted, device, catalog))
-    if baseline is not None:
-        models, found.baseline = {BASELINE: baseline, ADAPTED: adapted}, baseline.record
+    before = _attempt(found, "What it was compared with", lambda: baseline_of(adapted, device, catalog))
+    models = {ADAPTED: adapted} if before is None else {BASELINE: before, ADAPTED: adapted}
+    found.baseline = None if before is None else before.record
+    case = Case(adapted, before, catalog)
 
     def scored() -> tuple[list[Domain], dict[str, list[Outputs]]]:
-        domains = _opened(adapted, "evaluate", catalog)
+        domains = case.domains("evaluate")
         return domains, {name: [_outputs(model, domain) for domain in domains] for name, model in models.items()}
 
     evaluated, seen = _attempt(found, "The examples it was scored on", scored) or ([], {})
@@ -119,26 +119,12 @@ def gather(folder: Path, device: str | None, catalog: Catalog) -> Findings:
         _check_unchanged(found, evaluated, adapted, seen[ADAPTED])
         found.mistakes = _mistakes(adapted, evaluated, seen[ADAPTED])
     found.confusions = _confusions(found, seen)
-
-    def planes() -> tuple[list[Sample], list[Plane]]:
-        domains = _opened(adapted, "source", catalog) + (evaluated or _opened(adapted, "target", catalog))
-        most = min(SAMPLE, POINTS // max(1, len(domains)))
-        picked = [permutation(len(each), "report", each.key)[:most].sort().values for each in domains]
-        samples = [
-            Sample(each.key, each.role, _names(each, rows), len(each))
-            for each, rows in zip(domains, picked, strict=True)
-        ]
-        drawn = []
-        for name, model in models.items():
-            known = {id(domain): out.features for domain, out in zip(evaluated, seen.get(name, []), strict=True)}
-            features = [
-                known[id(each)][rows] if id(each) in known else _outputs(model, part_of(each, rows)).features
-                for each, rows in zip(domains, picked, strict=True)
-            ]
-            drawn.append(_plane(name, torch.cat(features)))
-        return samples, drawn
-
-    found.samples, found.planes = _attempt(found, "The examples whose features would be drawn", planes) or ([], [])
+    drawn = _attempt(found, "The examples whose features would be drawn", lambda: _drawn(case, bool(evaluated)))
+    found.samples, found.planes = drawn or ([], [])
+    found.diagnosis, found.unlooked = examine(case)
+    told = {each.symptom for each in found.diagnosis}
+    then = [each for each in (result.reasons if result else ()) if each.symptom not in told]
+    found.diagnosis = sorted([*then, *found.diagnosis], key=lambda each: each.level != "fault")
     return found
 
 
@@ -150,24 +136,6 @@ def _attempt(found: Findings, what: str, look: Callable[[], T]) -> T | None:
         reason = error.message if isinstance(error, UserError) else str(error)
         found.notes.append(f"{what} cannot be opened, so what needs it is left out: {reason}")
         return None
-
-
-def _baseline(adapted: Adapted, device: str | None, catalog: Catalog) -> Adapted | None:
-    name = (adapted.record.get("result") or {}).get("baseline")
-    if name is None:
-        return None
-    folder = home() / "baselines" / Path(name).name
-    if not folder.is_dir():
-        raise UserError("it was removed, or trained elsewhere")
-    return artifact.load(folder, device, catalog)
-
-
-def _opened(adapted: Adapted, role: Role, catalog: Catalog) -> list[Domain]:
-    """The domains of a role, with labels in the form that the model answers."""
-    recorded = adapted.record["manifest"]
-    parts = {key: recorded[key] for key in ("backbone", "source", "target", "evaluate") if key in recorded}
-    domains = open_role(manifests.from_dict(parts), catalog, role)
-    return [with_targets(each, adapted.task).matched(adapted.classes or ()) for each in domains]
 
 
 def _outputs(model: Adapted, domain: Domain) -> Outputs:
@@ -256,12 +224,28 @@ def _text(told: object) -> str:
     return (", ".join(map(str, told)) or "none") if isinstance(told, list) else str(told)
 
 
-def _names(domain: Domain, rows: Tensor) -> list[str]:
+def _drawn(case: Case, evaluated: bool) -> tuple[list[Sample], list[Plane]]:
+    """Some examples of the source and of what was scored, or else of the target, and their features for each model."""
+    roles: tuple[Role, Role] = ("source", "evaluate" if evaluated else "target")
+    samples = [
+        Sample(part.key, role, _names(part), len(whole))
+        for role in roles
+        for part, whole in zip(case.some(role), case.domains(role), strict=True)
+    ]
+    planes = []
+    for model, when in MODELS.items():
+        parts = [part.features for role in roles if (part := case.seen(when, role)) is not None]
+        if parts:
+            planes.append(_plane(model, torch.cat(parts)))
+    return samples, planes
+
+
+def _names(domain: Domain) -> list[str]:
     """The class of every example of one class; empty texts where labels are hidden or of another form."""
     labels = domain.labels
     if labels is None or labels.ndim > 1 or labels.is_floating_point() or domain.classes is None:
-        return [""] * len(rows)
-    return [domain.classes[number] for number in labels[rows].tolist()]
+        return [""] * len(domain)
+    return [domain.classes[number] for number in labels.tolist()]
 
 
 def _plane(model: str, features: Tensor) -> Plane:

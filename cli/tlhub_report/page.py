@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from tlhub.yaml_tree import dump
 from tlhub_report.findings import ADAPTED, BASELINE, Findings, Mistake
@@ -36,7 +38,12 @@ def page(found: Findings, place: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    environment.filters |= {"percent": lambda share: f"{100 * share:.1f} %", "name": _short, "python": repr}
+    environment.filters |= {
+        "percent": lambda share: f"{100 * share:.1f} %",
+        "name": _short,
+        "python": repr,
+        "code": _code,
+    }
     template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
     record, result = found.record, found.result
     classes = record["classes"] or []
@@ -49,6 +56,9 @@ def page(found: Findings, place: str) -> str:
         rows=rows,
         further=list(dict.fromkeys(name for row in rows for name in row.metrics)),
         notes=found.notes,
+        ill=[each for each in found.diagnosis if each.ill],
+        fine=[each for each in found.diagnosis if not each.ill],
+        unlooked=found.unlooked,
         changes=_changes(found, classes),
         shown_classes=CLASSES,
         matrices=_matrices(found) if len(classes) <= MATRIX else {},
@@ -71,6 +81,11 @@ def _short(text: object, most: int = 40) -> str:
     """A text on one line, cut where it is long."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _code(text: str) -> Markup:
+    """A sentence whose names in backquotes are shown as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(_short(text, 600)))))
 
 
 def _changes(found: Findings, classes: Sequence[str]) -> list[dict[str, Any]]:

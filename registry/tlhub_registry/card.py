@@ -28,6 +28,9 @@ AUTO = {
     "token-classification": "AutoModelForTokenClassification",
 }
 
+REASONS = 3
+"""So many reasons, at most, stand below a verdict."""
+
 _MEANING = re.compile(r"[\\`*\[\]<>|#~$&@!]|(?<!\w)_|_(?!\w)|:(?=//)|^[-+=]|^\d+(?=[.)](?:\s|$))")
 _NO_ROOM = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
@@ -119,6 +122,7 @@ def _facts(record: Mapping[str, Any], repo: str, license: str | None, picture: b
     return {
         "title": repo.partition("/")[2],
         "sentence": result.get("sentence") or "It was not scored.",
+        "reasons": result.get("reasons", [])[:REASONS],
         "what": _what(record),
         "metric": result.get("metric"),
         "rows": [{**row, "data": _data_name(named[row["domain"]])} for row in rows],

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tlhub.adaptation import result_of
 from tlhub.artifact import FORMAT, RECORD
 from tlhub.errors import ArtifactError
+from tlhub.symptom import Finding
 from tlhub_registry.header import read_header
 from tlhub_registry.plan import OURS, allowed
 
@@ -110,6 +111,7 @@ class _Result(BaseModel):
     rows: list[_Row]
     comparison: dict[str, Any] | None
     sentence: str
+    reasons: list[Finding] = []
 
 
 class _Data(BaseModel):
