@@ -15,7 +15,9 @@ from tlhub.errors import ManifestError
 
 DATA = "source: {use: folder, path: a}\ntarget: {use: folder, path: b}\n"  # two lines, nothing wrong with them
 GOOD = f"backbone: net\n{DATA}"
-FIELDS = "it has `name`, `backbone`, `source`, `target`, `evaluate`, `task`, `adapters`, `select` and `train`"
+FIELDS = (
+    "it has `name`, `backbone`, `source`, `target`, `evaluate`, `task`, `adapters`, `select`, `baseline` and `train`"
+)
 
 # What is broken, the manifest, and every problem in it: line, column, how the message begins, the hint.
 BROKEN: list[tuple[str, str, list[tuple[int, int, str, str | None]]]] = [

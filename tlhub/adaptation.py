@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +12,18 @@ import torch
 
 from tlhub import artifact, manifest as manifests
 from tlhub.artifact import Adapted
+from tlhub.baseline import NAMES, blind, ceiling, gap_sentence, trained
 from tlhub.catalog import Catalog
-from tlhub.checkpoint import Checkpoints
+from tlhub.checkpoint import Checkpoints, check_writable
 from tlhub.data import Domain
 from tlhub.doctor import diagnose
-from tlhub.errors import ArtifactError, DataError, UserError
-from tlhub.home import home
+from tlhub.errors import DataError, UserError
 from tlhub.loader import workers
-from tlhub.manifest import Manifest
+from tlhub.manifest import Baseline, Manifest
 from tlhub.measure import Comparison, Score, compare, interval, outputs, side_by_side
 from tlhub.oracle import Oracle, oracle as best_epoch
 from tlhub.randomness import preserved
-from tlhub.run import Data, Run, open_data, open_role, pick_device, source_only, with_targets
+from tlhub.run import Run, open_data, open_role, pick_device, with_targets
 from tlhub.symptom import Finding
 from tlhub.train import check, train
 from tlhub.validator import Outputs
@@ -69,8 +64,8 @@ class Result:
     Attributes:
         folder: the artifact.
         metric: the name of the score, such as `accuracy`.
-        rows: source-only baseline and adapted model on every `evaluate` part; empty without one.
-        comparison: adapted against baseline on the same examples, where there is a baseline.
+        rows: the baselines and the adapted model on every `evaluate` part; empty without one.
+        comparison: adapted against source-only on the same examples, where there is that baseline.
         sentence: the outcome in plain words.
         oracle: the epoch that the labels under `evaluate` would have chosen, where that was asked for.
         reasons: what the doctor found that may be why it did not help; empty where it did.
@@ -117,7 +112,7 @@ def adapt(
         out: the folder to write; by default `runs/` and the manifest's name, with a number where that is taken.
         resume: continue an interrupted training from its newest checkpoint.
         device: such as `cuda:1`; by default the best there is.
-        baseline: also train the same manifest without the target, or take it from the store, to compare with.
+        baseline: also train the manifest's baselines, or take them from the store, to compare with.
         oracle: also tell which epoch the labels under `evaluate` would have chosen, which nobody can select; the model
             of every epoch is kept on disk until then.
         keep: give the finished run to the installed stores.
@@ -134,7 +129,7 @@ def adapt(
     if resume and "result" in (record := _record(folder)):
         watch.note(f"{folder} is finished already: nothing to resume")
         return result_of(folder, record)
-    _check_writable(folder)
+    check_writable(folder)
     where = pick_device(device)
     with preserved(), _deterministic():
         data = open_data(loaded, catalog)
@@ -142,33 +137,37 @@ def adapt(
         run = Run(loaded, catalog, data, where)
         watch.composed(run.facts())
         check(run, watch)
+        unseeing = blind(run, data, watch) if baseline else {}
         folder = _claimed(folder, loaded, anew=out is None and not resume)
-        base = _baseline_folder(run, data, folder, watch) if baseline else None
         checkpoints = Checkpoints(folder / "checkpoints")
+        bases = {kind: trained(kind, unseeing.pop(kind), checkpoints.folder, watch) for kind in list(unseeing)}
         epochs = checkpoints.folder / "epochs" if oracle else None
-        history = train(run, checkpoints, watch, "adapting" if base else "training", epochs)
+        history = train(run, checkpoints, watch, "adapting" if bases else "training", epochs)
         artifact.save(run, folder, history)
         try:
-            result = _measure(run, folder, base, epochs, watch)
+            if baseline and "target_only" in loaded.baseline:
+                bases["target_only"] = trained("target_only", ceiling(run), checkpoints.folder, watch)
+            result = _measure(run, folder, bases, epochs, watch)
         except UserError as error:
             error.hint = f"{error.hint or ''}\nthe model is saved: mend this, then `tlhub evaluate {folder}`".strip()
             raise
-        _write(result, base)
+        _write(result, bases)
         checkpoints.remove()
         if not result.rows or (result.comparison is not None and result.comparison.outcome != "helped"):
             findings, notes = diagnose(folder, str(where), catalog)
             for text in notes:
                 watch.note(text)
             result = replace(result, reasons=[finding for finding in findings if finding.ill])
-            _write(result, base)
+            _write(result, bases)
     if keep:
         _keep(folder, catalog, watch)
     return result
 
 
-def _write(result: Result, base: Path | None) -> None:
+def _write(result: Result, bases: Mapping[Baseline, Path]) -> None:
     """Add a result to the record of its run."""
     record = artifact.read_record(result.folder)
+    base = bases.get("source_only")
     found = {**result.as_dict(), "baseline": None if base is None else base.name}
     artifact.write_record(result.folder, {**record, "result": found})
 
@@ -238,23 +237,6 @@ def scored(
     return [_row(adapted.task, name, d.key, found) for d, found in zip(domains, seen, strict=True)], seen
 
 
-def baseline_manifest(run: Run) -> Manifest | None:
-    """The run's manifest without the target and what needs it, for as many steps; None where there is none to compare.
-
-    That is so without a labelled source, or where nothing looks at the target: the run is then the source-only model.
-    """
-    if not run.targets or all(domain.labels is None for domain in run.sources):
-        return None
-    written = {key: value for key, value in run.manifest.as_dict().items() if key not in ("name", "target", "evaluate")}
-    kept = source_only(run.manifest.adapters, "adapters", run.catalog)
-    written["adapters"] = [part.model_dump() for part in kept]
-    written["train"] = {**written["train"], "steps_per_epoch": run.steps_per_epoch}
-    if run.manifest.select is None or not source_only([run.manifest.select], "validators", run.catalog):
-        written.pop("select", None)
-        written["train"]["patience"] = None
-    return manifests.from_dict(written)
-
-
 def _folder(manifest: Manifest, out: Path | None, resume: bool) -> Path:
     """Where this run is written. Raises UserError where that would overwrite another."""
     if out is not None:
@@ -289,69 +271,8 @@ def _record(folder: Path) -> Mapping[str, Any]:
     return artifact.read_record(folder) if (folder / artifact.RECORD).is_file() else {}
 
 
-def _check_writable(folder: Path) -> None:
-    """Raise UserError where nothing can be written to a folder, whether it is there already or not."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir():
-        raise UserError(f"{folder} cannot be written: {there} is a file", "choose another folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"{folder} cannot be written: {there} is not yours to write to", "choose another folder")
-
-
-def _baseline_folder(run: Run, data: Data, out: Path, watch: Watch) -> Path | None:
-    """The artifact of this run's source-only baseline: from the store, or trained now and stored."""
-    written = baseline_manifest(run)
-    if written is None:
-        watch.note("there is no baseline to compare with: there is no source, or nothing here looks at the target")
-        return None
-    base = Run(written, run.catalog, Data(data.sources, [], data.classes, data.task), run.device)
-    folder = home() / "baselines" / _key(base)
-    if folder.exists():
-        try:
-            artifact.verify(folder)
-        except ArtifactError as error:
-            watch.note(f"the source-only baseline kept from before is damaged, so it is trained anew: {error.message}")
-            shutil.rmtree(folder)
-        else:
-            watch.note(
-                "the source-only baseline was trained before, and nothing it depends on has changed: it is reused"
-            )
-            return folder
-    _check_writable(folder)
-    checkpoints = Checkpoints(out / "checkpoints" / "baseline")
-    history = train(base, checkpoints, watch, "source-only baseline")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="partial-"))
-    try:
-        artifact.save(base, partial, history)
-        with suppress(OSError):  # another process finished the same baseline first
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    checkpoints.remove()
-    return folder
-
-
-def _key(run: Run) -> str:
-    """Changes with whatever a baseline depends on: manifest, first weights, data, versions, device."""
-    digest = hashlib.sha256()
-    for name, value in run.model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    facts = {
-        "manifest": run.decisive(),
-        "data": run.data_identity(),
-        "versions": artifact.versions(run.catalog),
-        "device": [run.device.type, torch.get_num_threads() if run.device.type == "cpu" else 0],
-    }
-    digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:24]
-
-
-def _measure(run: Run, folder: Path, base: Path | None, epochs: Path | None, watch: Watch) -> Result:
-    """Open the labelled target data, now that training is over, and score baseline and adapted model on it."""
+def _measure(run: Run, folder: Path, bases: Mapping[Baseline, Path], epochs: Path | None, watch: Watch) -> Result:
+    """Open the labelled target data, now that training is over, and score baselines and adapted model on it."""
     metric = run.task.metric
     if not run.manifest.evaluate:
         sentence = "Whether adaptation helped cannot be said: add an `evaluate:` part with labelled target examples."
@@ -363,22 +284,23 @@ def _measure(run: Run, folder: Path, base: Path | None, epochs: Path | None, wat
         if missing:
             watch.note(f"`{domain.key}` has no example of {', '.join(missing)}")
     domains = [domain.matched(run.classes or ()) for domain in domains]
-    models = [("adapted", artifact.load(folder, str(run.device), run.catalog))]
-    if base is not None:
-        models.insert(0, ("source-only", artifact.load(base, str(run.device), run.catalog)))
+    models = {NAMES[kind]: base for kind, base in bases.items()} | {"adapted": folder}
     rows: list[Row] = []
-    seen: list[list[Outputs]] = []
-    for name, adapted in models:
-        seen.append([outputs(adapted.model, domain, run.device, run.workers) for domain in domains])
-        rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen[-1], strict=True)]
+    whole: dict[str, Outputs] = {}
+    for name, place in models.items():
+        model = artifact.load(place, str(run.device), run.catalog).model
+        seen = [outputs(model, domain, run.device, run.workers) for domain in domains]
+        rows += [_row(run.task, name, domain.key, found) for domain, found in zip(domains, seen, strict=True)]
+        if (together := side_by_side(seen)) is not None:
+            whole[name] = together
     best = None if epochs is None else best_epoch(run, epochs, domains)
-    if base is None:
-        return Result(folder, metric, rows, None, "There is no baseline to compare with.", best)
-    before, after = map(side_by_side, seen)
-    assert before is not None
-    assert after is not None
-    comparison = compare(run.task, before, after)
-    return Result(folder, metric, rows, comparison, comparison.sentence(metric), best)
+    before, most = whole.get(NAMES["source_only"]), whole.get(NAMES["target_only"])
+    comparison = None if before is None else compare(run.task, before, whole["adapted"])
+    said = ["There is no baseline to compare with." if comparison is None else comparison.sentence(metric)]
+    if most is not None and most.labels is not None:
+        gap = None if before is None else compare(run.task, before, most)
+        said.append(gap_sentence(comparison, gap, float(run.task.score(most.logits, most.labels).double().mean())))
+    return Result(folder, metric, rows, comparison, " ".join(said), best)
 
 
 def _tell(domains: Sequence[Domain], watch: Watch) -> None:

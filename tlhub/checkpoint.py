@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlhub.errors import TrainingError
+from tlhub.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +107,17 @@ def sha256(path: Path) -> str:
     """The file's sha256, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise UserError where nothing can be written to a folder, whether it is there already or not."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise UserError(f"{folder} cannot be written: {there} is a file", "choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{folder} cannot be written: {there} is not yours to write to", "choose another folder")
 
 
 def sync(path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr, ValidationError
 
 from tlhub.catalog import Catalog
 from tlhub.checking import check
@@ -23,6 +23,17 @@ from tlhub.parts import ROLES, DomainPart, EvaluatePart, Name, Part, TargetPart
 from tlhub.yaml_tree import MAX_DEPTH, Node, dump, error_at, read_file, read_text
 
 Share = Annotated[float, Field(ge=0)]
+
+Baseline = Literal["source_only", "scratch", "target_only"]
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Baselines = Annotated[
+    list[Baseline], Field(min_length=1), BeforeValidator(_as_list, json_schema_input_type=Baseline | list[Baseline])
+]
 
 
 class Train(BaseModel):
@@ -100,6 +111,11 @@ class Manifest(BaseModel):
     task: Part | None = Field(default=None, description="What the head answers; null: what fits the labels.")
     adapters: list[Part] = Field(default=[], description="Methods of transfer; they add up.")
     select: Part | None = Field(default=None, description="How to choose an epoch; null: the last one.")
+    baseline: Baselines = Field(
+        default=["source_only"],
+        description="What else to train, to compare with: `source_only`, without the target; `scratch`, from random "
+        "weights; `target_only`, with the target's labels: the ceiling.",
+    )
     train: Train = Field(default=Train(), description="How to train.")
 
     _origin: _Origin = PrivateAttr(default_factory=_Origin)

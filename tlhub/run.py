@@ -276,7 +276,8 @@ class Run:
 
     def decisive(self) -> dict[str, Any]:
         """What the manifest says that training depends on: not its name, say, nor the number of workers."""
-        said = {key: value for key, value in self.manifest.as_dict().items() if key not in ("name", "evaluate")}
+        unread = ("name", "evaluate", "baseline")
+        said = {key: value for key, value in self.manifest.as_dict().items() if key not in unread}
         free = ("workers", "checkpoint_every")
         return {**said, "train": {key: value for key, value in said["train"].items() if key not in free}}
 
