@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,22 +13,25 @@ from typing import Protocol
 
 import pytest
 
+from tests.commands import Commands, Finished
 from tests.hub.server import Hub
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, here and in every command that a test runs
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["NO_COLOR"] = "1"
-os.environ["TLHUB_HOME"] = tempfile.mkdtemp(prefix="tlhub-tests-")  # what fixtures of a session keep
-atexit.register(shutil.rmtree, os.environ["TLHUB_HOME"], ignore_errors=True)
+KEPT = tempfile.mkdtemp(prefix="tlhub-tests-")
+atexit.register(shutil.rmtree, KEPT, ignore_errors=True)
+os.environ["TLHUB_HOME"] = str(Path(KEPT) / "session")  # what fixtures of a session keep
+NUMBERS = itertools.count()  # a folder for each test
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("TLHUB_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store for kept baselines."""
-    folder = tmp_path_factory.mktemp("store")
+def store(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store for kept baselines, which is made when something is kept."""
+    folder = Path(KEPT) / str(next(NUMBERS))
     monkeypatch.setenv("TLHUB_HOME", str(folder))
     return folder
 
@@ -42,24 +44,24 @@ def _one_thread() -> None:
 
 
 class Command(Protocol):
-    """Runs `tlhub` with arguments in a folder and returns the finished process."""
+    """Runs `tlhub` with arguments in a folder, in a process of its own."""
 
-    def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]: ...
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> Finished: ...
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """What forks processes for commands; every test says its own folder and environment."""
+    with Commands(tmp_path_factory.mktemp("commands"), os.environ) as commands:
+        yield commands
 
 
 @pytest.fixture
-def tlhub(tmp_path: Path) -> Command:
+def tlhub(commands: Commands, tmp_path: Path) -> Command:
     """The command, run as a user runs it; by default in the test's own folder."""
 
-    def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "tlhub_cli", *map(str, arguments)],
-            cwd=cwd or tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    def run(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> Finished:
+        return commands(*arguments, cwd=cwd or tmp_path, env=os.environ, stdin=stdin)
 
     return run
 

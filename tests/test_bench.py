@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
+from tests.commands import Commands
 from tests.conftest import ROOT, Command
 from tlhub.bench import Cell, Outcome, load, slug
 from tlhub.bench_table import table
@@ -34,6 +33,7 @@ methods:
   mmd: {adapters: [mmd], train: {lr: 0.002}}
 seeds: 2
 """
+ONE_TASK = "".join(line for line in FILE.splitlines(keepends=True) if not line.startswith("  clean:"))
 
 
 @pytest.fixture
@@ -126,25 +126,29 @@ def test_rows_and_columns_that_are_identical_are_told() -> None:
 
 
 def bench(file: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "tlhub_cli", "bench", str(file), "--out", str(out), "--threads", "1", "--json"]
+    return ["bench", str(file), "--out", str(out), "--threads", "1", "--json"]
 
 
 @pytest.mark.slow
-def test_a_killed_bench_goes_on_without_repeating_a_run_and_has_the_same_table(file: Path, tmp_path: Path) -> None:
-    whole = subprocess.run(bench(file, tmp_path / "whole"), capture_output=True, text=True, check=True)
+def test_a_killed_bench_goes_on_without_repeating_a_run_and_has_the_same_table(
+    commands: Commands, tlhub: Command, file: Path, tmp_path: Path
+) -> None:
+    file.write_text(ONE_TASK)
+    whole = tlhub(*bench(file, tmp_path / "whole"))
     out = tmp_path / "killed"
-    with subprocess.Popen(bench(file, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not (done := _finished(out)):
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+    running = commands.start(*bench(file, out), env=os.environ)
+    while not (done := _finished(out)):
+        assert not running.ended
+        time.sleep(0.02)
+    running.send(signal.SIGKILL)
+    assert running.finished().returncode == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in done}
-    assert len(before) < 8
-    again = subprocess.run(bench(file, out), capture_output=True, text=True, check=True)
+    assert len(before) < 4
+    again = tlhub(*bench(file, out))
     assert {path: path.stat().st_mtime_ns for path in done} == before
     tables = [json.loads(finished.stdout) for finished in (whole, again)]
     for each in tables:
-        assert len(each.pop("runs")) == 8
+        assert len(each.pop("runs")) == 4
     assert tables[0] == tables[1]
     scores, oracles = tables[0]["scores"], tables[0]["oracles"]
     assert all(oracles[m][t]["mean"] >= scores[m][t]["mean"] - 1e-9 for m in scores for t in scores[m])
@@ -156,18 +160,18 @@ def _finished(out: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_told_and_the_others_go_on(tlhub: Command, file: Path, tmp_path: Path) -> None:
-    file.write_text(FILE.replace("  mmd: {adapters: [mmd], train: {lr: 0.002}}", "  large: {train: {batch: 5000}}"))
-    file.write_text(file.read_text().replace("seeds: 2", "seeds: [3]"))
+    before, _, _ = ONE_TASK.partition("  source only: {}")
+    file.write_text(before + "  large: {train: {batch: 5000}}\n  source only: {}\nseeds: [3]\n")
     finished = tlhub("bench", file, "--out", tmp_path / "out", "--threads", "1")
     assert finished.returncode == 2
     assert "fewer than one batch of 5000" in finished.stdout
     assert "Traceback" not in finished.stderr + finished.stdout
-    assert len(_finished(tmp_path / "out")) == 2
+    assert len(_finished(tmp_path / "out")) == 1
 
 
 @pytest.mark.slow
 def test_a_folder_of_another_manifest_is_not_taken_for_the_run(tlhub: Command, file: Path, tmp_path: Path) -> None:
-    file.write_text(FILE.replace("seeds: 2", "seeds: 1").replace("  mmd: {", "  m: {"))
+    file.write_text(ONE_TASK.replace("seeds: 2", "seeds: 1").replace("  mmd: {", "  m: {"))
     assert tlhub("bench", file, "--out", tmp_path / "out", "--threads", "1").returncode == 0
     file.write_text(file.read_text().replace("lr: 0.003", "lr: 0.004"))
     finished = tlhub("bench", file, "--out", tmp_path / "out", "--threads", "1")

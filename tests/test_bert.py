@@ -142,6 +142,27 @@ def test_with_the_pooler_a_linear_head_gives_the_architectures_own_logits(kind: 
     assert logits.std(0).min() > 1e-3, "texts are told apart"
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_classifier_that_a_model_came_with_gives_its_logits(kind: str, tmp_path: Path) -> None:
+    net = backbone(kind)
+    model = model_of(net)
+    net.export(model, Classification(), CLASSES, tmp_path)
+    again = BertBackbone(str(tmp_path)).eval()
+    classifier = again.source_head()
+    assert classifier is not None
+    with torch.inference_mode():
+        same(classifier(features(again, TEXTS)), model(batch(net, TEXTS)))
+    assert net.source_head() is None  # its weights are random
+    assert BertBackbone(str(tmp_path), pooling="mean").source_head() is None
+
+
+def test_what_gives_no_class_to_a_text_is_no_source_head(minilm: str, tmp_path: Path) -> None:
+    net = backbone()
+    net.export(model_of(net, 1), Regression(), None, tmp_path)
+    assert BertBackbone(str(tmp_path)).source_head() is None
+    assert BertBackbone(minilm).source_head() is None
+
+
 def test_stages_go_from_the_embeddings_through_the_layers_and_end_with_the_pooler() -> None:
     first, second, third = backbone("roberta").stages()
     assert all(name.startswith("net.roberta.embeddings.") for name in first)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.commands import Commands, Finished
+
 TLHUB = [sys.executable, "-m", "tlhub_cli"]
 TINY = ["--set", "train.epochs=1", "--set", "train.steps_per_epoch=5", "--set", "train.batch=8"]
 
@@ -24,11 +26,10 @@ class User:
 
     folder: Path
     environment: dict[str, str]
+    commands: Commands
 
-    def types(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*TLHUB, *arguments], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=200
-        )
+    def types(self, *arguments: str) -> Finished:
+        return self.commands(*arguments, cwd=self.folder, env=self.environment)
 
     def gets_json(self, *arguments: str) -> object:
         done = self.types(*arguments, "--json")
@@ -47,19 +48,18 @@ class User:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR", "TLHUB_DEBUG")}
-    home = str(tmp_path_factory.mktemp("home"))
-    return {**known, "TLHUB_HOME": home, "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+    return {**known, "TLHUB_HOME": str(tmp_path_factory.mktemp("home"))}
 
 
 @pytest.fixture
-def user(tmp_path: Path, environment: dict[str, str]) -> User:
-    return User(tmp_path, environment)
+def user(tmp_path: Path, environment: dict[str, str], commands: Commands) -> User:
+    return User(tmp_path, environment, commands)
 
 
 @pytest.fixture(scope="module")
-def quickstart(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> User:
+def quickstart(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], commands: Commands) -> User:
     """Somebody who has typed `tlhub init` in an empty folder."""
-    user = User(tmp_path_factory.mktemp("quickstart"), environment)
+    user = User(tmp_path_factory.mktemp("quickstart"), environment, commands)
     done = user.types("init")
     assert done.returncode == 0, done.stderr
     assert "tlhub adapt manifest.yaml" in done.stdout
@@ -67,13 +67,13 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, 
 
 
 @pytest.fixture(scope="module")
-def adaptation(quickstart: User) -> subprocess.CompletedProcess[str]:
+def adaptation(quickstart: User) -> Finished:
     """The manifest of `tlhub init`, adapted in a hurry."""
     return quickstart.types("adapt", "manifest.yaml", *TINY, "--out", "first run", "--json")
 
 
 @pytest.fixture(scope="module")
-def adapted(quickstart: User, adaptation: subprocess.CompletedProcess[str]) -> User:
+def adapted(quickstart: User, adaptation: Finished) -> User:
     """Somebody whose adaptation is in the folder `first run`."""
     assert adaptation.returncode == 0, adaptation.stderr
     return quickstart
@@ -221,7 +221,7 @@ def test_check_tells_programs_the_same(user: User) -> None:
 
 
 def test_adapt_tells_what_it_composed_how_training_goes_and_what_came_of_it(
-    adapted: User, adaptation: subprocess.CompletedProcess[str]
+    adapted: User, adaptation: Finished
 ) -> None:
     shown = adaptation.stderr
     assert re.search(r"^backbone +lenet \(.*shift: 2", shown, re.MULTILINE)
@@ -238,9 +238,7 @@ def test_adapt_tells_what_it_composed_how_training_goes_and_what_came_of_it(
     assert "\x1b" not in shown
 
 
-def test_adapt_tells_programs_the_result_and_nothing_else(
-    adapted: User, adaptation: subprocess.CompletedProcess[str]
-) -> None:
+def test_adapt_tells_programs_the_result_and_nothing_else(adapted: User, adaptation: Finished) -> None:
     told = json.loads(adaptation.stdout)
     assert told["folder"] == "first run"
     assert [row["model"] for row in told["rows"]] == ["source-only", "adapted"]
@@ -338,8 +336,24 @@ def test_an_interrupted_adaptation_says_how_to_continue_and_does(quickstart: Use
 # Components
 
 
+class Stranger(User):
+    """Somebody with plugins of their own, which every process finds anew."""
+
+    def types(self, *arguments: str) -> Finished:
+        done = subprocess.run(
+            [*TLHUB, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.fixture
-def strangers(user: User) -> User:
+def strangers(user: User) -> Stranger:
     """Somebody with two more plugins: one has hostile texts and a buggy data set, the other is broken."""
     (user.folder / "odd_plugin.py").write_text(
         "from tlhub.data import Dataset\n"
@@ -364,7 +378,7 @@ def strangers(user: User) -> User:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tlhub-{name}\nVersion: 1.2.3\n")
         (info / "entry_points.txt").write_text(f"[tlhub]\n{name} = {module}\n")
     path = os.pathsep.join([str(user.folder), user.environment.get("PYTHONPATH", "")])
-    return User(user.folder, {**user.environment, "PYTHONPATH": path.strip(os.pathsep)})
+    return Stranger(user.folder, {**user.environment, "PYTHONPATH": path.strip(os.pathsep)}, user.commands)
 
 
 def test_plugins_lists_every_component_and_what_is_broken(strangers: User) -> None:

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import tlhub
+import tlhub as library
+from tests.commands import Finished
+from tests.conftest import Command
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
 BACKBONE = {"use": "bert", "config": TINY, "max_length": 32}
-
-
-def typed(folder: Path, *arguments: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
-    """`tlhub` with arguments in a folder, with a text on its standard input."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tlhub_cli", *arguments],
-        cwd=folder,
-        input=stdin.encode() if isinstance(stdin, str) else stdin,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr, done.stderr.decode()
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def reviews() -> list[tuple[str, bool]]:
@@ -73,11 +59,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, source in sources.items():
         pooling = "pooler" if name == "kind" else "mean"  # the latter learns sooner, and has a form of its own
         manifest = {"backbone": {**BACKBONE, "pooling": pooling}, "source": source, "train": train}
-        tlhub.adapt(manifest, out=folder / name, baseline=False, device="cpu")
+        library.adapt(manifest, out=folder / name, baseline=False, device="cpu")
     return folder
 
 
-def test_predict_answers_for_texts_files_and_folders_and_names_what_it_cannot_read(folder: Path) -> None:
+@pytest.fixture
+def typed(folder: Path, tlhub: Command) -> Callable[..., Finished]:
+    """Types `tlhub` with arguments in the folder, with a text on its standard input."""
+
+    def typed(*arguments: str, stdin: str | bytes = "") -> Finished:
+        done = tlhub(*arguments, cwd=folder, stdin=stdin.encode() if isinstance(stdin, str) else stdin)
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return typed
+
+
+def test_predict_answers_for_texts_files_and_folders_and_names_what_it_cannot_read(
+    folder: Path, typed: Callable[..., Finished]
+) -> None:
     inside = folder / "more"
     inside.mkdir()
     (inside / "one.txt").write_text("a terrible film\nat home\n")
@@ -85,7 +85,7 @@ def test_predict_answers_for_texts_files_and_folders_and_names_what_it_cannot_re
     (inside / "three.txt").write_text(" \n")
     (inside / "notes.md").write_text("not looked at")
     long = "great and funny " * 10
-    done = typed(folder, "predict", "kind", "a wonderful film", "more", "more/one.txt", long, "")
+    done = typed("predict", "kind", "a wonderful film", "more", "more/one.txt", long, "")
     assert done.returncode == 2
     lines = done.stdout.splitlines()
     assert [re.split(r"  +", line)[:2] for line in lines] == [
@@ -100,9 +100,9 @@ def test_predict_answers_for_texts_files_and_folders_and_names_what_it_cannot_re
     assert "one of the texts is empty" in done.stderr
 
 
-def test_predict_reads_lines_from_the_standard_input(folder: Path) -> None:
+def test_predict_reads_lines_from_the_standard_input(typed: Callable[..., Finished]) -> None:
     lines = "a wonderful film – at home\r\n\nslow and bad\n"
-    done = typed(folder, "predict", "kind", "-", "--pair", "after work", "--json", stdin=lines)
+    done = typed("predict", "kind", "-", "--pair", "after work", "--json", stdin=lines)
     told = json.loads(done.stdout)
     assert [(each["text"], each["label"]) for each in told] == [
         ("a wonderful film – at home", "good"),
@@ -125,43 +125,47 @@ def test_predict_reads_lines_from_the_standard_input(folder: Path) -> None:
     ],
 )
 def test_what_is_no_text_is_refused_before_the_model_is_loaded(
-    folder: Path, arguments: list[str], stdin: bytes, said: str
+    typed: Callable[..., Finished], arguments: list[str], stdin: bytes, said: str
 ) -> None:
-    done = typed(folder, "predict", "kind", *arguments, stdin=stdin)
+    done = typed("predict", "kind", *arguments, stdin=stdin)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {said}")
 
 
-def test_a_regression_answers_with_a_number(folder: Path) -> None:
-    shown = typed(folder, "predict", "stars", "a wonderful film at home", "a terrible film at home").stdout
+def test_a_regression_answers_with_a_number(typed: Callable[..., Finished]) -> None:
+    shown = typed("predict", "stars", "a wonderful film at home", "a terrible film at home").stdout
     high, low = (float(line.split()[-1]) for line in shown.splitlines())
     assert high > 3 > low
 
 
-def test_a_multilabel_model_answers_with_labels_and_all_probabilities(folder: Path) -> None:
-    shown = typed(folder, "predict", "topics", "a wonderful film at home", "slow and bad").stdout.splitlines()
+def test_a_multilabel_model_answers_with_labels_and_all_probabilities(typed: Callable[..., Finished]) -> None:
+    shown = typed("predict", "topics", "a wonderful film at home", "slow and bad").stdout.splitlines()
     assert re.search(r"  good, film  good [\d.]+ %, film [\d.]+ %$", shown[0])
     assert re.search(r"  none  good [\d.]+ %, film [\d.]+ %$", shown[1])
 
 
-def test_a_model_of_words_answers_with_entities(folder: Path) -> None:
+def test_a_model_of_words_answers_with_entities(typed: Callable[..., Finished]) -> None:
     sentence = "Anna Berg lives in New York"
-    shown = typed(folder, "predict", "names", sentence).stdout
+    shown = typed("predict", "names", sentence).stdout
     assert re.fullmatch(rf"{sentence}  Anna Berg \(PER [\d.]+ %\), New York \(LOC [\d.]+ %\)\n", shown)
 
 
-def test_init_for_texts_writes_a_manifest_that_adapts_with_a_model_in_a_folder(folder: Path) -> None:
-    assert typed(folder, "init", "kind.jsonl", "--out", "start.yaml").returncode == 0
+def test_init_for_texts_writes_a_manifest_that_adapts_with_a_model_in_a_folder(
+    folder: Path, typed: Callable[..., Finished]
+) -> None:
+    assert typed("init", "kind.jsonl", "--out", "start.yaml").returncode == 0
     written = (folder / "start.yaml").read_text()
     assert "# It is downloaded when it is first used; `model: FOLDER` takes it from a folder instead" in written
-    done = typed(folder, "adapt", "start.yaml", "--set", "backbone.model=kind", "--out", "again")
+    done = typed("adapt", "start.yaml", "--set", "backbone.model=kind", "--out", "again")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^evaluate +19 +adapted +[\d.]+ %", done.stdout, re.MULTILINE)
 
 
-def test_init_without_labelled_target_texts_shows_how_to_name_them(folder: Path) -> None:
-    assert typed(folder, "init", "kind.jsonl", "--target", "topics.jsonl", "--out", "m.yaml").returncode == 0
+def test_init_without_labelled_target_texts_shows_how_to_name_them(
+    folder: Path, typed: Callable[..., Finished]
+) -> None:
+    assert typed("init", "kind.jsonl", "--target", "topics.jsonl", "--out", "m.yaml").returncode == 0
     written = (folder / "m.yaml").read_text()
     assert (
         "# evaluate:\n#   use: jsonl\n#   path: some-labelled-examples\n#   text: text\n#   label: label\n" in written

@@ -16,6 +16,7 @@ from tlhub.testing import (
     BackboneContract,
     DatasetContract,
     HeadContract,
+    SymptomContract,
     ValidatorContract,
     toy_catalog,
     toy_manifest,
@@ -276,6 +277,12 @@ class TestJsonl(_Table):
 
 class TestParquet(_Table):
     component = component("datasets", "parquet")
+
+
+SYMPTOMS = {f"TestSymptom{entry.cls.__name__}": entry.cls for entry in INSTALLED.entries("symptoms")}
+globals().update(
+    {name: type(name, (SymptomContract,), {"component": cls, "__module__": __name__}) for name, cls in SYMPTOMS.items()}
+)
 
 
 def test_every_component_is_under_contract() -> None:

@@ -16,7 +16,14 @@ from typer.main import get_command
 
 from tlhub import manifest as manifests
 from tlhub.catalog import KINDS, Catalog
-from tlhub.testing import AdapterContract, BackboneContract, DatasetContract, HeadContract, ValidatorContract
+from tlhub.testing import (
+    AdapterContract,
+    BackboneContract,
+    DatasetContract,
+    HeadContract,
+    SymptomContract,
+    ValidatorContract,
+)
 from tlhub_cli.main import app
 
 from .conftest import ROOT
@@ -31,7 +38,7 @@ PAGES = [
 BLOCK = re.compile(
     r"(?P<notes>(?:<!-- [^\n]* -->\n)*)```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-CONTRACTS = (AdapterContract, BackboneContract, DatasetContract, HeadContract, ValidatorContract)
+CONTRACTS = (AdapterContract, BackboneContract, DatasetContract, HeadContract, SymptomContract, ValidatorContract)
 
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:

@@ -22,8 +22,8 @@ CARD = b"---\nlicense: mit\ntags: [tlhub]\nlibrary_name: timm\nbase_model: them/
 
 PRELUDE = """
 import json, os, time
-from huggingface_hub import *
-from huggingface_hub import constants
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import *
 
 api = HfApi()

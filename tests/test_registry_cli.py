@@ -15,6 +15,7 @@ import pytest
 from tlhub.lineage import Origin
 from tlhub_registry.registry import Registry
 
+from .commands import Finished
 from .conftest import Command
 from .models import write_model
 
@@ -49,12 +50,12 @@ def chain(registry: Registry, tmp_path: Path) -> Registry:
     return registry
 
 
-def told(done: subprocess.CompletedProcess[str]) -> Any:
+def told(done: Finished) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
+def refusal(done: Finished | subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     return done.stderr

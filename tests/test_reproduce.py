@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.commands import Commands
+from tests.conftest import Command
 from tests.tables import write_images
 from tlhub import UserError, adapt
 from tlhub.artifact import read_record, write_record
@@ -137,14 +136,13 @@ def test_it_begins_with_the_very_model_that_the_first_run_began_with(digits: Pat
     assert (again.changed, again.differences[1:]) == (0, [])
 
 
-def test_the_command_ends_as_it_came_out(digits: Path, store: Path, tmp_path: Path) -> None:
-    with Commands(tmp_path / "commands", {**os.environ, "TLHUB_HOME": str(store)}) as tlhub:
-        done = tlhub("reproduce", "digits:1")
-        assert done.returncode == 0, done.stderr
-        assert "Reproduced to the bit" in done.stdout
-        assert "within" in done.stdout
-        place = Path(rewritten(digits, {"result.rows.0.low": 1.0, "result.rows.0.high": 1.0})).resolve()
-        done = tlhub("reproduce", place, "--set", "train.seed=7", "--json")
-        assert done.returncode == 2
-        told = json.loads(done.stdout)
-        assert (told["reproduced"], told["differences"]) == (False, ["changed here: train.seed=7"])
+def test_the_command_ends_as_it_came_out(digits: Path, tlhub: Command) -> None:
+    done = tlhub("reproduce", "digits:1")
+    assert done.returncode == 0, done.stderr
+    assert "Reproduced to the bit" in done.stdout
+    assert "within" in done.stdout
+    place = Path(rewritten(digits, {"result.rows.0.low": 1.0, "result.rows.0.high": 1.0})).resolve()
+    done = tlhub("reproduce", place, "--set", "train.seed=7", "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert (told["reproduced"], told["differences"]) == (False, ["changed here: train.seed=7"])

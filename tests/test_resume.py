@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,38 +16,44 @@ import torch
 from tlhub.checkpoint import Checkpoints, State, sha256
 from tlhub.errors import TrainingError
 
+from .commands import Commands, Running
 from .conftest import Command
 from .tables import write_images
 
 pytestmark = pytest.mark.slow
 
 MANIFEST = """\
-backbone: {{use: timm, model: resnet18, pretrained: false, input_size: 32, augment: resized_crop}}
+backbone: {{use: timm, model: test_resnet, pretrained: false, input_size: 32, augment: resized_crop}}
 source: {{use: imagefolder, path: {images}}}
 target: {{use: imagefolder, path: {images}}}
 adapters:
   - {{use: head_swap, bottleneck: 16, dropout: 0.5}}
   - mmd
   - dann
-train: {{epochs: 3, steps_per_epoch: 4, batch: 6, checkpoint_every: 2, workers: {workers}, seed: 3}}
+train: {{epochs: 3, steps_per_epoch: 20, batch: 6, checkpoint_every: 2, workers: {workers}, seed: 3}}
 """
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tlhub_cli", "adapt", "manifest.yaml", "--out", "out", "--no-baseline", *arguments]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+ADAPT = ("adapt", "manifest.yaml", "--out", "out", "--no-baseline")
 
 
-def wait_for_checkpoint(folder: Path, process: subprocess.Popen[str], number: int) -> None:
+@pytest.fixture
+def started(commands: Commands) -> Callable[..., Running]:
+    """Begins an adaptation in a folder."""
+    return lambda folder, *arguments: commands.start(*ADAPT, *arguments, cwd=folder, env=os.environ)
+
+
+def wait_for_checkpoint(folder: Path, running: Running, number: int) -> None:
     """Until a checkpoint of at least `number` steps is whole."""
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and not running.ended:
         there = folder / "out/checkpoints"
         names = [path.name for path in there.iterdir()] if there.is_dir() else []
         if any(name.isdigit() and int(name) >= number for name in names):
             return
         time.sleep(0.005)
-    pytest.fail(f"no checkpoint {number}: {process.communicate()}")
+    running.send(signal.SIGKILL)
+    pytest.fail(f"no checkpoint {number}: {running.finished()}")
 
 
 @pytest.fixture
@@ -59,42 +67,42 @@ def folders(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]
 
 
 @pytest.mark.parametrize("folders", [0, 2], indirect=True, ids=["0 workers", "2 workers"])
-def test_sigkill_and_resume_end_in_the_same_weights(folders: tuple[Path, Path]) -> None:
+def test_sigkill_and_resume_end_in_the_same_weights(
+    folders: tuple[Path, Path], started: Callable[..., Running]
+) -> None:
     whole, killed = folders
-    assert started(whole).wait(timeout=240) == 0
+    assert started(whole).finished().returncode == 0
     for number in (2, 6):
-        process = started(killed, "--resume")
-        wait_for_checkpoint(killed, process, number)
-        process.kill()
-        process.wait()
+        running = started(killed, "--resume")
+        wait_for_checkpoint(killed, running, number)
+        running.send(signal.SIGKILL)
+        assert running.finished().returncode == -signal.SIGKILL
         assert not (killed / "out/tlhub.json").exists(), "it was killed in the middle"
-    process = started(killed, "--resume")
-    assert process.wait(timeout=240) == 0, process.communicate()
+    done = started(killed, "--resume").finished()
+    assert done.returncode == 0, done
     assert sha256(killed / "out/model.safetensors") == sha256(whole / "out/model.safetensors")
 
 
 def test_results_do_not_depend_on_the_number_of_workers(folders: tuple[Path, Path], tlhub: Command) -> None:
     whole, other = folders
     for folder, workers in ((whole, 0), (other, 3)):
-        done = tlhub(
-            "adapt", "manifest.yaml", "--out", "out", "--no-baseline", "--set", f"train.workers={workers}", cwd=folder
-        )
+        done = tlhub(*ADAPT, "--set", f"train.workers={workers}", cwd=folder)
         assert done.returncode == 0, done.stderr
     assert sha256(whole / "out/model.safetensors") == sha256(other / "out/model.safetensors")
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_leaves_a_checkpoint_and_no_traceback(
-    folders: tuple[Path, Path], sent: signal.Signals, status: int
+    folders: tuple[Path, Path], started: Callable[..., Running], sent: signal.Signals, status: int
 ) -> None:
     folder = folders[0]
-    process = started(folder, "--set", "train.epochs=500", "--set", "train.checkpoint_every=1")
-    wait_for_checkpoint(folder, process, 1)
-    process.send_signal(sent)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "Traceback" not in out + err
-    assert "--resume" in out + err
+    running = started(folder, "--set", "train.epochs=500", "--set", "train.checkpoint_every=1")
+    wait_for_checkpoint(folder, running, 1)
+    running.send(sent)
+    done = running.finished()
+    assert done.returncode == status
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "--resume" in done.stdout + done.stderr
     assert any(path.name.isdigit() for path in (folder / "out/checkpoints").iterdir())
 
 
@@ -151,28 +159,16 @@ class TestCheckpoints:
 class TestGoingOn:
     """What `--resume` continues, and what it refuses."""
 
-    def stop(self, folder: Path, tlhub: Command, *more: str) -> None:
-        """Leave a run behind that has a checkpoint and is not finished."""
-        process = started(folder, "--set", "train.checkpoint_every=1", "--set", "train.epochs=500", *more)
-        wait_for_checkpoint(folder, process, 1)
-        process.kill()
-        process.wait()
-
-    def test_changed_data_is_refused_by_name(self, folders: tuple[Path, Path], tlhub: Command) -> None:
+    def test_changed_data_is_refused_by_name(
+        self, folders: tuple[Path, Path], tlhub: Command, started: Callable[..., Running]
+    ) -> None:
         folder = folders[0]
-        self.stop(folder, tlhub)
+        running = started(folder, "--set", "train.checkpoint_every=1", "--set", "train.epochs=500")
+        wait_for_checkpoint(folder, running, 1)
+        running.send(signal.SIGKILL)
+        assert running.finished().returncode == -signal.SIGKILL
         write_images(folder.parent / "images", each=9, side=40)
-        done = tlhub(
-            "adapt",
-            "manifest.yaml",
-            "--out",
-            "out",
-            "--no-baseline",
-            "--resume",
-            "--set",
-            "train.epochs=500",
-            cwd=folder,
-        )
+        done = tlhub(*ADAPT, "--resume", "--set", "train.epochs=500", cwd=folder)
         assert done.returncode == 2
         assert "the data of `source`, `target` changed since the checkpoints" in done.stderr
 
@@ -181,20 +177,10 @@ class TestGoingOn:
         assert done.returncode == 2
         assert "nothing to resume" in done.stderr
 
-    def test_runs_of_one_manifest_at_once_take_folders_of_their_own(
-        self, folders: tuple[Path, Path], tlhub: Command
-    ) -> None:
+    def test_runs_of_one_manifest_at_once_take_folders_of_their_own(self, folders: tuple[Path, Path]) -> None:
         folder = folders[0]
-        command = [
-            sys.executable,
-            "-m",
-            "tlhub_cli",
-            "adapt",
-            "manifest.yaml",
-            "--no-baseline",
-            "--set",
-            "train.epochs=1",
-        ]
+        command = [sys.executable, "-m", "tlhub_cli", "adapt", "manifest.yaml", "--no-baseline"]
+        command += ["--set", "train.epochs=1"]
         runs = [subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) for _ in range(3)]
         assert [run.wait(timeout=240) for run in runs] == [0, 0, 0]
         assert sorted(path.name for path in (folder / "runs").iterdir()) == ["whole", "whole-2", "whole-3"]

@@ -201,11 +201,10 @@ class TestBuiltUpon:
             ]
             manifest = tmp_path / f"{name}.json"
             manifest.write_text(json.dumps({"name": name, **digits, "train": train, **changes[step]}))
-            home = tmp_path / user
-            with Commands(home / "commands", client(hub, home, hub.add_user(user))) as tlhub:
-                for arguments in (["adapt", str(manifest)], ["publish", f"{name}:1", f"{user}/{name}", *publish]):
-                    done = tlhub(*arguments)
-                    assert done.returncode == 0, done
+            theirs = {"HF_TOKEN": hub.add_user(user), "TLHUB_HOME": str(tmp_path / user)}
+            for arguments in (["adapt", str(manifest)], ["publish", f"{name}:1", f"{user}/{name}", *publish]):
+                done = shared.tlhub(*arguments, cwd=tmp_path, env=theirs)
+                assert done.returncode == 0, done
             commits[name] = hub.repo(f"{user}/{name}").commits[0]
         assert shared.tlhub("pull", "cleo/adapted").returncode == 0
         told = shared.tlhub("registry", "lineage", "cleo/adapted").stdout

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from tlhub import manifest as manifests
-from tlhub.adaptation import adapt, baseline_manifest
+from tlhub.adaptation import adapt
 from tlhub.adapter import Adapter, Need
 from tlhub.artifact import load
+from tlhub.baseline import baseline_manifest
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints, sha256
 from tlhub.errors import DataError, TrainingError, UserError
@@ -346,14 +347,12 @@ class TestAuto:
         assert ENOUGH == 20
 
     def test_the_baseline_is_selected_by_the_source_then(self) -> None:
-        kept = baseline_manifest(composed({"select": "auto"}))
-        assert kept is not None
+        kept = baseline_manifest(composed({"select": "auto"}), "source_only")
         assert kept.select is not None
         assert kept.select.use == "auto"
 
     def test_the_baseline_goes_without_a_validator_of_the_target(self) -> None:
-        kept = baseline_manifest(composed({"select": "ensemble"}, patience=3))
-        assert kept is not None
+        kept = baseline_manifest(composed({"select": "ensemble"}, patience=3), "source_only")
         assert (kept.select, kept.train.patience) == (None, None)
 
 

@@ -115,7 +115,7 @@ class Backbone(Component, nn.Module):
         """The classifier that the pretrained weights came with: from features to logits `[examples, source classes]`.
 
         It belongs to the features as they were before any training, and is on the CPU. None where the weights are
-        random or came without a classifier, and where that reads more than the features, or chooses no class of several.
+        random or came without a classifier, and where that reads more than the features, or does not choose a class.
         """
         return None
 

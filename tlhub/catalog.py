@@ -75,10 +75,11 @@ class Catalog:
         """The components of the plugins that installed distributions register under the entry-point group `tlhub`."""
         catalog = cls({})
         points = importlib.metadata.entry_points(group="tlhub")
+        # asked once for each: a distribution reads its metadata anew every time
+        known = {dist: (dist.name, dist.version) for dist in {point.dist for point in points if point.dist}}
         providers: dict[str, str] = {}
-        for point in sorted(points, key=lambda point: (point.name, point.dist.name if point.dist else "")):
-            distribution = point.dist.name if point.dist else None
-            version = point.dist.version if point.dist else None
+        for point in sorted(points, key=lambda point: (point.name, known[point.dist][0] if point.dist else "")):
+            distribution, version = known[point.dist] if point.dist else (None, None)
             if point.name in providers:
                 reason = f"{providers[point.name]} already has a plugin of this name"
                 catalog.broken.append(BrokenPlugin(point.name, distribution, version, reason))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any, ClassVar, Self
+
+_signature = cache(inspect.signature)
 
 
 class Component:
@@ -20,7 +23,7 @@ class Component:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         try:
-            bound = inspect.signature(cls).bind(*args, **kwargs)
+            bound = _signature(cls).bind(*args, **kwargs)  # type: ignore[arg-type]  # a class can be hashed
         except TypeError:  # copying and unpickling call without arguments and restore `settings` afterwards
             return self
         bound.apply_defaults()

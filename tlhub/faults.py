@@ -45,6 +45,8 @@ def as_json(value: Any) -> bytes:
 
 def faults(schema: type[BaseModel], values: Mapping[str, Any], owner: str, at: Location = ()) -> list[Fault]:
     """Everything that is wrong with values for a pydantic model; `owner` is what messages call the model."""
+    if _fits(schema, values):  # one by one takes a hundred times as long
+        return []
     fields = {field.alias or name: field for name, field in schema.model_fields.items()}
     closed = schema.model_config.get("extra") == "forbid"
     found = []
@@ -62,6 +64,14 @@ def faults(schema: type[BaseModel], values: Mapping[str, Any], owner: str, at: L
             message = f"{owner} needs the setting `{name}`: {expected(annotated(field))}"
             found.append(Fault("missing", at, message, misspelt and f"is {quoted(misspelt)} meant to be `{name}`?"))
     return found
+
+
+def _fits(schema: type[BaseModel], values: Mapping[str, Any]) -> bool:
+    try:
+        schema.model_validate_json(as_json(values))
+    except ValueError:
+        return False
+    return True
 
 
 def _known(name: str, fields: Mapping[str, FieldInfo]) -> str:

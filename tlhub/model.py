@@ -138,12 +138,11 @@ class Model(nn.Module):
 
 def _frozen(module: nn.Module) -> Iterable[nn.Module]:
     """The outermost modules that have parameters, none of which is trained."""
-    parameters = list(module.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        for child in module.children():
+            yield from _frozen(child)
+    elif next(module.parameters(), None) is not None:
         yield module
-        return
-    for child in module.children():
-        yield from _frozen(child)
 
 
 def _untappable(tap: str, reason: str, hint: str | None) -> UserError:

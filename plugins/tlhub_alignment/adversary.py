@@ -41,10 +41,16 @@ def domain_loss(source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] |
     return (means[0] + means[1]) / 2
 
 
-def tell(step: Step, source: Tensor, target: Tensor) -> None:
-    """Measure how well a discriminator does, of its logits: its accuracy, the mean of both domains', and its loss."""
+def tell(step: Step, told: tuple[Tensor, Tensor], discriminator: nn.Module) -> None:
+    """Measure how a discriminator does: its accuracy, the mean of both domains', its loss, and the norm of its weights.
+
+    Args:
+        told: its logits on the source's rows and on the target's.
+    """
+    source, target = told
     step.measure("discriminator_accuracy", lambda: ((source > 0).float().mean() + (target < 0).float().mean()) / 2)
     step.measure("discriminator_loss", lambda: domain_loss(source, target))
+    step.measure("discriminator_norm", lambda: nn.utils.get_total_norm(list(discriminator.parameters())))
 
 
 def discriminator(width: int, hidden: int, depth: int, dropout: float, batch_norm: bool) -> nn.Sequential:

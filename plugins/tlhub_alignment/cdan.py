@@ -87,7 +87,7 @@ class CDAN(Adapter):
         told = self.discriminator(self._map(reverse(features, factor), said.softmax(1))).squeeze(1)
         weights = certainty(said) if self.entropy else None
         pair = None if weights is None else (weights[:rows], weights[rows:])
-        tell(step, told[:rows], told[rows:])
+        tell(step, (told[:rows], told[rows:]), self.discriminator)
         return domain_loss(told[:rows], told[rows:], pair)
 
     def _map(self, features: Tensor, probabilities: Tensor) -> Tensor:

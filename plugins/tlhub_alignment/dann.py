@@ -75,5 +75,5 @@ class DANN(Adapter):
         factor = self.strength * warm_up(self.schedule, step.progress)
         told = self.discriminator(reverse(torch.cat([source, target]), factor)).squeeze(1)
         of_source, of_target = told[: len(source)], told[len(source) :]
-        tell(step, of_source, of_target)
+        tell(step, (of_source, of_target), self.discriminator)
         return domain_loss(of_source, of_target)

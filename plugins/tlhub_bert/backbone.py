@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tlhub.backbone import Backbone
 from tlhub.errors import SettingError
@@ -18,7 +18,7 @@ from tlhub.lineage import Origin
 from tlhub.model import Model
 from tlhub.task import Task
 from tlhub_bert import native
-from tlhub_bert.encoder import configure, create, positions, recorded, stages
+from tlhub_bert.encoder import configure, create, positions, recorded, source_head, stages
 from tlhub_bert.fetch import commit, digest
 from tlhub_bert.preprocess import TextPreprocess
 from tlhub_bert.tokenizer import Source, cutting, tokenizer as load_tokenizer
@@ -136,6 +136,11 @@ class BertBackbone(Backbone):
         if folder.is_dir():
             return [Origin("backbone", folder.resolve().name, digest(folder))]
         return [Origin("backbone", self.settings["model"], self.settings["revision"])]
+
+    def source_head(self) -> nn.Module | None:
+        if not self.settings["pretrained"] or self.pooling != "pooler":
+            return None
+        return source_head(self.settings["model"], self.settings["revision"], self.net.config)
 
     def rebuild(self) -> Mapping[str, Any]:
         """The architecture in full, so that neither weights nor a model's configuration are fetched."""

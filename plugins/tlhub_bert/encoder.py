@@ -98,6 +98,20 @@ def create(model: str | None, revision: str | None, config: Any, pooling: str) -
     return whole, linear.in_features, name
 
 
+def source_head(model: str, revision: str | None, config: Any) -> nn.Module | None:
+    """The last linear layer of a model that was saved as a classifier of texts into one class each; None of others."""
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification
+
+    own: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)]
+    one = config.problem_type in (None, "single_label_classification") and config.num_labels > 1
+    if config.architectures != [own.__name__] or not one:
+        return None
+    with quiet():
+        whole = _load(AutoModelForSequenceClassification, model, revision, config)
+    head: nn.Module = whole.get_submodule(_classifier(whole))
+    return head
+
+
 class LanguageModelHead(nn.Module):
     """What an architecture's masked language model makes of its encoder's last layer.
 

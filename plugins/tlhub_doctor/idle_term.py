@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tlhub.case import Case
 from tlhub.symptom import Finding, Symptom
-from tlhub_doctor.late import late
+from tlhub_doctor.discriminators import exploded
+from tlhub_doctor.late import by_epoch, late
 
-IDLE = 1e-4
-"""A term is idle whose gradient is under this share of the task's: rounding moves the model as much."""
+IDLE = 1e-5
+"""A term is idle whose gradient is under this share of the task's: the weakest of the methods here, by their defaults,
+have ten times as much."""
+
+EARLY = 5
+"""While a run trains, a term may wait for so many epochs: self-training, say, begins when answers are certain."""
 
 
 class IdleTerm(Symptom):
@@ -18,7 +24,15 @@ class IdleTerm(Symptom):
     name = "idle_term"
 
     def watch(self, history: Sequence[Mapping[str, Any]]) -> Finding | None:
-        pulls = late(history, "pull")
+        if min(map(len, by_epoch(history, "pull").values()), default=0) < EARLY:
+            return None
+        return self._look(history)
+
+    def examine(self, case: Case) -> Finding | None:
+        return self._look(case.history)
+
+    def _look(self, history: Sequence[Mapping[str, Any]]) -> Finding | None:
+        pulls = {term: each for term, each in late(history, "pull").items() if term not in exploded(history)}
         if not pulls:
             return None
         name, pull = min(pulls.items(), key=lambda each: each[1])

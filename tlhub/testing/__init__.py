@@ -13,6 +13,7 @@ from tlhub.testing.contracts import (
     BackboneContract,
     DatasetContract,
     HeadContract,
+    SymptomContract,
     TransferScoreContract,
     ValidatorContract,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "BackboneContract",
     "DatasetContract",
     "HeadContract",
+    "SymptomContract",
     "Toys",
     "TransferScoreContract",
     "ValidatorContract",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -18,6 +21,7 @@ from tlhub.adaptation import adapt
 from tlhub.adapter import Adapter, Need
 from tlhub.artifact import load
 from tlhub.backbone import Backbone
+from tlhub.case import Case, baseline_of
 from tlhub.catalog import Catalog
 from tlhub.checkpoint import Checkpoints, sha256
 from tlhub.data import NO_LABEL, Dataset
@@ -28,6 +32,7 @@ from tlhub.run import Run, open_data
 from tlhub.score import TransferScore
 from tlhub.selection import Selection
 from tlhub.settings import describe
+from tlhub.symptom import Finding, Symptom
 from tlhub.testing.toys import toy_catalog, toy_manifest
 from tlhub.train import train
 from tlhub.validator import Validator
@@ -218,6 +223,12 @@ class HeadContract(_Contract):
         assert head(torch.randn(4, self.settings.get("features", 8))).shape == (4, head.width)
 
 
+@cache
+def _catalog(kind: str, component: type[Any]) -> Catalog:
+    """The toys and the component that is tried; looking for plugins takes a while."""
+    return toy_catalog(**{kind: [component]})
+
+
 class AdapterContract(_Contract):
     """An adapter: it trains, touches nothing it must not, resumes exactly, and leaves a model that loads.
 
@@ -236,7 +247,7 @@ class AdapterContract(_Contract):
 
     def catalog(self) -> Catalog:
         """The components it is tried with."""
-        return toy_catalog(adapters=[self.component])
+        return _catalog("adapters", self.component)  # type: ignore[arg-type]  # a class can be hashed
 
     def compose(self, **train: Any) -> Run:
         """A fresh run."""
@@ -314,7 +325,7 @@ class ValidatorContract(_Contract):
 
     def compose(self, **train: Any) -> Run:
         """A fresh run."""
-        catalog = toy_catalog(validators=[self.component])
+        catalog = _catalog("validators", self.component)
         loaded = manifests.from_dict(self.manifest(**train), catalog=catalog)
         return Run(loaded, catalog, open_data(loaded, catalog), torch.device("cpu"))
 
@@ -339,7 +350,7 @@ class ValidatorContract(_Contract):
         assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
     def test_every_epoch_is_scored_and_the_model_loads(self, tmp_path: Path) -> None:
-        catalog = toy_catalog(validators=[self.component])
+        catalog = _catalog("validators", self.component)
         result = adapt(self.manifest(epochs=3), out=tmp_path / "out", catalog=catalog, baseline=False)
         history = load(result.folder, "cpu", catalog).record["history"]
         assert [math.isfinite(row["selection"]) for row in history] == [True] * 3
@@ -391,6 +402,66 @@ class TransferScoreContract(_Contract):
         for given in (torch.full((len(labels), 3), 1 / 3), torch.eye(3)[labels]):
             with suppress(UserError):
                 assert math.isfinite(self.make().measure(given, labels))
+
+
+class SymptomContract(_Contract):
+    """A symptom: its findings are sentences with a mend where there is something to mend, and looking changes nothing.
+
+    It is tried on small adaptations of images and of texts, with a baseline and without, and on a training without a
+    target.
+    """
+
+    component: ClassVar[type[Symptom]]
+
+    def cases(self) -> list[Case]:
+        """What it is tried on."""
+        adapted = [_toy_case(modality, ("mmd", "dann")) for modality in ("image", "text")]
+        return [*adapted, Case(adapted[0].after, None, adapted[0].catalog), _toy_case("image", ())]
+
+    def test_it_looks_at_something(self) -> None:
+        kind = self.component
+        assert kind.watch is not Symptom.watch or kind.examine is not Symptom.examine
+
+    def test_it_has_nothing_to_say_before_the_first_epoch(self) -> None:
+        assert self.make().watch([]) is None
+
+    def test_what_it_finds_is_told_in_sentences(self) -> None:
+        for case in self.cases():
+            for finding in (self.make().examine(case), self.make().watch(case.history)):
+                if finding is not None:
+                    assert finding.symptom == self.component.name
+                    assert _sentence(finding.measured)
+                    assert _sentence(finding.meaning)
+                    assert _sentence(finding.mend) if finding.ill else not finding.mend
+                    assert Finding(**json.loads(json.dumps(finding.as_dict()))) == finding
+
+    def test_looking_again_finds_the_same_and_leaves_the_models_as_they_were(self) -> None:
+        for case in self.cases():
+            models = [adapted.model for adapted in (case.before, case.after) if adapted is not None]
+            before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
+            seed_all(0, "something")
+            first = self.make().examine(case)
+            seed_all(1, "something else")
+            assert self.make().examine(case) == first
+            for model, state in zip(models, before, strict=True):
+                assert not any(module.training or module._forward_pre_hooks for module in model.modules())
+                assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def _sentence(text: str) -> bool:
+    return text[:1] == text[:1].upper() and text.endswith(".")
+
+
+@cache
+def _toy_case(modality: Literal["image", "text"], adapters: tuple[str, ...]) -> Case:
+    """A finished adaptation of the toys; without adapters, a training on the source alone."""
+    catalog, manifest = toy_catalog(), toy_manifest([{"use": name} for name in adapters], modality)
+    if not adapters:
+        del manifest["target"]
+    with TemporaryDirectory() as folder:
+        result = adapt(manifest, out=Path(folder) / "out", device="cpu", keep=False, catalog=catalog)
+        after = load(result.folder, "cpu", catalog)
+        return Case(after, baseline_of(after, "cpu", catalog), catalog)
 
 
 class _KilledError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -118,6 +119,36 @@ class ToyTextNet(Backbone):
         return ToyWordIds()
 
 
+@cache
+def _sentences(count: int, accent: bool, seed: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Sentences and the numbers of their classes; made once, for they are opened again and again."""
+    generator = np.random.default_rng(seed)
+    each = len(WORDS) // len(CLASSES)
+    numbers = np.arange(count) % len(CLASSES)
+    chances = np.where(np.arange(each) < each // 2, 1, 3) if accent else np.where(np.arange(each) < 2, 3, 1)
+    sentences = []
+    for number in numbers:
+        length = int(generator.integers(3, 10))
+        picked = generator.choice(each, length, p=chances / chances.sum()) + number * each
+        picked[: length // 3] = generator.integers(0, len(WORDS), length // 3)
+        sentences.append(" ".join(WORDS[word] for word in generator.permutation(picked)))
+    return tuple(sentences), tuple(numbers.tolist())
+
+
+@cache
+def _stripes(count: int, brightness: int, seed: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Images and the numbers of their classes; made once, for they are opened again and again."""
+    from PIL import Image
+
+    generator = np.random.default_rng(seed)
+    numbers = np.arange(count) % len(CLASSES)
+    pixels = generator.integers(0, 60, (count, SIDE, SIDE, 3)) + brightness
+    pixels[numbers == 1, :, : SIDE // 2] += 100
+    pixels[numbers == 2, :, SIDE // 2 :] += 100
+    images = [Image.fromarray(image) for image in pixels.clip(0, 255).astype(np.uint8)]
+    return tuple(images), tuple(numbers.tolist())
+
+
 class ToySentences(Dataset):
     """Sentences of three to nine made-up words, whose class is that of most of them.
 
@@ -140,19 +171,10 @@ class ToySentences(Dataset):
         return CLASSES
 
     def open(self, split: str | None, labels: bool) -> Examples:
-        generator = np.random.default_rng(self.seed)
-        each = len(WORDS) // len(CLASSES)
-        numbers = np.arange(self.count) % len(CLASSES)
-        chances = np.where(np.arange(each) < each // 2, 1, 3) if self.accent else np.where(np.arange(each) < 2, 3, 1)
-        sentences = []
-        for number in numbers:
-            length = int(generator.integers(3, 10))
-            picked = generator.choice(each, length, p=chances / chances.sum()) + number * each
-            picked[: length // 3] = generator.integers(0, len(WORDS), length // 3)
-            sentences.append(" ".join(WORDS[word] for word in generator.permutation(picked)))
+        sentences, numbers = _sentences(self.count, self.accent, self.seed)
         return Examples(
-            inputs=sentences,
-            labels=numbers.tolist() if labels else None,
+            inputs=list(sentences),
+            labels=list(numbers) if labels else None,
             classes=CLASSES if labels else None,
             fingerprint=f"toy-{self.count}-{self.accent}-{self.seed}",
             where="sentence {}".format,
@@ -181,16 +203,10 @@ class ToyStripes(Dataset):
         return CLASSES
 
     def open(self, split: str | None, labels: bool) -> Examples:
-        from PIL import Image
-
-        generator = np.random.default_rng(self.seed)
-        numbers = np.arange(self.count) % len(CLASSES)
-        pixels = generator.integers(0, 60, (self.count, SIDE, SIDE, 3)) + self.brightness
-        pixels[numbers == 1, :, : SIDE // 2] += 100
-        pixels[numbers == 2, :, SIDE // 2 :] += 100
+        images, numbers = _stripes(self.count, self.brightness, self.seed)
         return Examples(
-            inputs=[Image.fromarray(image) for image in pixels.clip(0, 255).astype(np.uint8)],
-            labels=numbers.tolist() if labels else None,
+            inputs=list(images),
+            labels=list(numbers) if labels else None,
             classes=CLASSES if labels else None,
             fingerprint=f"toy-{self.count}-{self.brightness}-{self.seed}",
             where="stripe image {}".format,
