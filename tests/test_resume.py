@@ -30,7 +30,7 @@ adapters:
   - {{use: head_swap, bottleneck: 16, dropout: 0.5}}
   - mmd
   - dann
-train: {{epochs: 3, steps_per_epoch: 20, batch: 6, checkpoint_every: 2, workers: {workers}, seed: 3}}
+train: {{epochs: 3, steps_per_epoch: 12, batch: 6, checkpoint_every: 2, workers: {workers}, seed: 3}}
 """
 
 
