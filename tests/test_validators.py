@@ -20,7 +20,7 @@ from tlhub_validators.circular import reverse_accuracy
 from tlhub_validators.class_ami import clusters_agreement
 from tlhub_validators.density import density_ratio
 from tlhub_validators.dev import deep_embedded_risk
-from tlhub_validators.ensemble import Ensemble, scaled
+from tlhub_validators.ensemble import Ensemble, mean_scaled, scaled
 from tlhub_validators.entropy import mean_entropy
 from tlhub_validators.information_maximization import mutual_information
 from tlhub_validators.iwv import importance_weighted_risk
@@ -307,6 +307,10 @@ class TestEnsemble:
         assert scaled("snd", neighbourhood_density(one_class[:part], 0.05), rows, 3) == nearly(1)
         assert scaled("silhouette", -1.0, rows, 3) == 0
         assert scaled("source_score", 0.75, rows, 3) == 0.75
+
+    def test_members_weigh_alike_on_that_scale(self) -> None:
+        assert mean_scaled({"source_score": 0.5, "silhouette": 0.0}, 12, 3) == 0.5
+        assert mean_scaled({"source_score": 1.0, "silhouette": -1.0, "entropy": 0.0}, 12, 3) == nearly(2 / 3)
 
     def test_no_validator_is_listed_twice(self) -> None:
         with pytest.raises(SettingError, match="listed twice"):

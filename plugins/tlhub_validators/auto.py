@@ -17,13 +17,15 @@ class Auto(Validator):
 
     Target labels come first: with 20 held-out labelled target examples or more, or without a source, it is
     `target_score`. Otherwise, with a target and where every example is of one class, it is the `ensemble` of
-    `source_score`, `information_maximization` and `class_ami`. Otherwise, as in the source-only baseline, it is
+    `source_score`, `information_maximization` and `silhouette`. Otherwise, as in the source-only baseline, it is
     `source_score`.
 
     The reason for the second: no validator is best for all methods and data. Musgrave et al. 2022, who compare a
     million models, find the best now in how sure and how varied the target's answers are (`bnm`, akin to
-    `information_maximization`), now in their agreement with clusters (`class_ami`), and in many cases in the plain
-    score on held-out source examples, which is blind to the target. The mean of the three is wrong where most are.
+    `information_maximization`), now in how well they agree with clusters of its features (`class_ami`), and in many
+    cases in the plain score on held-out source examples, which is blind to the target. The mean of one of each kind is
+    wrong where most are. Of the kind of `class_ami` it takes `silhouette`, by which less was lost where a model was
+    chosen among many (`docs/results/selection.md`).
 
     Use it when you have no reason for another.
     Cost: that of what it chooses.

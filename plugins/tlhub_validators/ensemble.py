@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -56,6 +56,11 @@ def scaled(name: str, score: float, rows: int, classes: int) -> float:
     return (score - worst) / (best - worst)
 
 
+def mean_scaled(scores: Mapping[str, float], rows: int, classes: int) -> float:
+    """The mean of the members' scores, given by name, each on that scale."""
+    return sum(scaled(name, score, rows, classes) for name, score in scores.items()) / len(scores)
+
+
 class Ensemble(Validator):
     """The mean of several validators' scores, each on a scale from the worst score there is (0) to the best (1).
 
@@ -65,8 +70,8 @@ class Ensemble(Validator):
     1 / sqrt(n K) to sqrt(K / n); those of the others are shares or indices up to 1 already.
 
     Use it when no validator is known to suit: members fail in different ways. The default asks for a model that has
-    not forgotten the source, answers the target surely and with many classes, and in agreement with the features'
-    clusters: `auto` says why.
+    not forgotten the source, answers the target surely and with many classes, and whose features keep these classes
+    apart: `auto` says why.
     Cost: that of the members; the passes over the data are shared.
     Known to fail: where most members do. Members whose scores hardly differ between epochs have hardly a say.
 
@@ -83,7 +88,7 @@ class Ensemble(Validator):
         members: Annotated[Sequence[Member], Field(min_length=2)] = (
             "source_score",
             "information_maximization",
-            "class_ami",
+            "silhouette",
         ),
     ) -> None:
         if len(set(members)) < len(members):
@@ -93,5 +98,4 @@ class Ensemble(Validator):
     def score(self, task: Task, seen: Evidence) -> float:
         assert seen.target is not None
         rows, classes = seen.target.logits.shape
-        scores = [scaled(each.name, each.score(task, seen), rows, classes) for each in self.members]
-        return sum(scores) / len(scores)
+        return mean_scaled({each.name: each.score(task, seen) for each in self.members}, rows, classes)
