@@ -278,6 +278,11 @@ class TestDelta:
         assert run.adapters[0].get_buffer("weights_0").std() > 0
         assert run.adapters[0].penalty(look(run)).item() == pytest.approx(0, abs=1e-10)
 
+    def test_a_transformer_of_one_layer_gives_its_encoder(self) -> None:
+        backbone = {"use": "bert", "config": {**SIZES, "num_hidden_layers": 1}}
+        run = compose({"use": "delta", "attention": False}, modality="text", backbone=backbone)
+        assert look(run).source.map("net.bert.encoder").std() > 0
+
     @pytest.mark.parametrize("backbone", ["toy_text_net", {"use": "bert", "config": SIZES}], ids=["toy", "bert"])
     def test_a_text_counts_alike_whatever_its_neighbours(self, backbone: Any) -> None:
         """Of the padding that a longer neighbour brings, nothing is seen."""

@@ -112,8 +112,10 @@ class BertBackbone(Backbone):
         return features
 
     def activation(self, output: Any) -> Tensor:
-        """Also of a tuple, as some of transformers' layers give, which begins with the hidden state."""
-        return super().activation(output[0] if isinstance(output, tuple) and output else output)
+        """Also of a tuple, as some layers of transformers give, which begins with the hidden state, and of an encoder."""
+        if isinstance(output, tuple) and output:
+            output = output[0]
+        return super().activation(getattr(output, "last_hidden_state", output))
 
     def hidden(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """`[rows, tokens, width]`: the last layer, whatever the pooling."""
