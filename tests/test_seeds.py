@@ -16,7 +16,15 @@ from tlhub.testing import toy_catalog, toy_manifest
 
 
 def comparison(difference: float, half: float) -> Comparison:
-    return Comparison(difference, difference - half, difference + half, "no evidence")
+    outcome = "helped" if difference > half else "no evidence"
+    return Comparison(difference, difference - half, difference + half, outcome)
+
+
+def test_seeds_with_a_fault_are_no_evidence_that_adaptation_helped() -> None:
+    doubted = Comparison(0.08, 0.07, 0.09, "no evidence")
+    found = over_seeds([doubted, comparison(0.08, 0.01)])
+    assert found.outcome == "no evidence"
+    assert found.sentence("accuracy", 2).startswith("No evidence that adaptation helped: accuracy rose by 8.0 points")
 
 
 def test_the_interval_has_the_chance_of_the_seeds_and_that_of_the_examples() -> None:

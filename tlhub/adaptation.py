@@ -153,15 +153,25 @@ def adapt(
             raise
         _write(result, bases)
         checkpoints.remove()
-        if not result.rows or (result.comparison is not None and result.comparison.outcome != "helped"):
-            findings, notes = diagnose(folder, str(where), catalog)
+        if not result.rows or result.comparison is not None:
+            helped = result.comparison is not None and result.comparison.outcome == "helped"
+            findings, notes = diagnose(folder, str(where), catalog, voiding=helped)
             for text in notes:
                 watch.note(text)
-            result = replace(result, reasons=[finding for finding in findings if finding.ill])
+            result = _judged(result, [finding for finding in findings if finding.ill])
             _write(result, bases)
     if keep:
         _keep(folder, catalog, watch)
     return result
+
+
+def _judged(result: Result, found: Sequence[Finding]) -> Result:
+    """The result with what the doctor found; where that makes scores mean nothing, a gain is no evidence."""
+    comparison = result.comparison
+    if comparison is not None and comparison.outcome == "helped" and any(each.level == "fault" for each in found):
+        comparison = replace(comparison, outcome="no evidence")
+        result = replace(result, comparison=comparison, sentence=comparison.sentence(result.metric))
+    return replace(result, reasons=found)
 
 
 def _write(result: Result, bases: Mapping[Baseline, Path]) -> None:

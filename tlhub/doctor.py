@@ -15,10 +15,16 @@ from tlhub.symptom import Finding
 _ORDER = ("fault", "warning", "fine")
 
 
-def examine(case: Case) -> tuple[list[Finding], list[str]]:
-    """What every installed symptom has to say, the worst first, and notes on what could not be looked at, and why."""
+def examine(case: Case, voiding: bool = False) -> tuple[list[Finding], list[str]]:
+    """What every installed symptom has to say, the worst first, and notes on what could not be looked at, and why.
+
+    Args:
+        voiding: ask only those with which scores mean nothing.
+    """
     findings, blind, notes = [], dict[str, list[str]](), []
     for symptom in symptoms(case.catalog):
+        if voiding and not symptom.voids:
+            continue
         try:
             finding = symptom.examine(case)
         except UserError as error:
@@ -31,7 +37,9 @@ def examine(case: Case) -> tuple[list[Finding], list[str]]:
     return sorted(findings, key=lambda each: _ORDER.index(each.level)), notes
 
 
-def diagnose(folder: Path, device: str | None, catalog: Catalog) -> tuple[list[Finding], list[str]]:
+def diagnose(
+    folder: Path, device: str | None, catalog: Catalog, voiding: bool = False
+) -> tuple[list[Finding], list[str]]:
     """`examine` an adapted model in its folder. Raises ArtifactError where it cannot be loaded."""
     after, notes = artifact.load(folder, device, catalog), []
     try:
@@ -39,5 +47,5 @@ def diagnose(folder: Path, device: str | None, catalog: Catalog) -> tuple[list[F
     except UserError as error:
         before = None
         notes.append(error.message)
-    findings, more = examine(Case(after, before, catalog))
+    findings, more = examine(Case(after, before, catalog), voiding)
     return findings, [*notes, *more]

@@ -109,7 +109,10 @@ Outcome = Literal["helped", "no evidence", "hurt"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Adapted against baseline on the same examples: mean difference, its 95 % interval, and what that says."""
+    """Adapted against baseline on the same examples: mean difference, its 95 % interval, and what that says.
+
+    Above zero it says `no evidence` all the same where the doctor found a fault with which scores mean nothing.
+    """
 
     difference: float
     low: float
@@ -125,10 +128,13 @@ class Comparison:
         points = 100 * self.difference
         spread = f"95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}"
         spread += f", {seeds} seeds" if seeds > 1 else ""
+        rose = f"{metric} rose by {points:.1f} points ({spread})"
         if self.outcome == "helped":
-            return f"Adaptation helped: {metric} rose by {points:.1f} points ({spread})."
+            return f"Adaptation helped: {rose}."
         if self.outcome == "hurt":
             return f"Adaptation hurt: {metric} fell by {-points:.1f} points ({spread}): negative transfer."
+        if self.low > 0:
+            return f"No evidence that adaptation helped: {rose}, but with a fault that makes scores mean little."
         return f"No evidence that adaptation changed {metric}: {points:+.1f} points ({spread})."
 
 
@@ -168,7 +174,10 @@ def over_seeds(comparisons: Sequence[Comparison]) -> Comparison:
 
         of_seeds = float(stats.t.ppf(0.975, len(gains) - 1)) * _standard_error(gains)
     mean, half = float(gains.mean()), math.hypot(of_examples, of_seeds)
-    return Comparison(mean, mean - half, mean + half, _outcome(mean - half, mean + half))
+    outcome = _outcome(mean - half, mean + half)
+    if outcome == "helped" and any(each.low > 0 and each.outcome != "helped" for each in comparisons):
+        outcome = "no evidence"  # the doctor found a fault
+    return Comparison(mean, mean - half, mean + half, outcome)
 
 
 def _outcome(low: float, high: float) -> Outcome:

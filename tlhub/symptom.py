@@ -48,9 +48,12 @@ class Symptom(Component):
     """Something that `tlhub doctor` looks for in an adaptation: implement `watch`, or `examine`.
 
     Class attributes:
+        voids: whether scores mean nothing where it finds a fault, so that no adaptation counts as having helped then;
+            it is looked for even where one seems to have.
         paper: the publication of what it measures, for `tlhub describe`.
     """
 
+    voids: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     def watch(self, history: Sequence[Mapping[str, Any]]) -> Finding | None:

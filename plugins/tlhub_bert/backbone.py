@@ -112,7 +112,7 @@ class BertBackbone(Backbone):
         return features
 
     def activation(self, output: Any) -> Tensor:
-        """Also of a tuple, as some layers of transformers give, which begins with the hidden state, and of an encoder."""
+        """Also of an encoder, and of a tuple that begins with the hidden state, as some layers in transformers give."""
         if isinstance(output, tuple) and output:
             output = output[0]
         return super().activation(getattr(output, "last_hidden_state", output))

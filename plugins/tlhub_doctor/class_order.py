@@ -17,6 +17,7 @@ class ClassOrder(Symptom):
     """
 
     name = "class_order"
+    voids = True
     paper = "Kuhn 1955, doi:10.1002/nav.3800020109"
 
     def examine(self, case: Case) -> Finding | None:

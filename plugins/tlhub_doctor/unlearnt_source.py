@@ -26,6 +26,7 @@ class UnlearntSource(Symptom):
     """
 
     name = "unlearnt_source"
+    voids = True
     paper = "Cohen 1960, doi:10.1177/001316446002000104"
 
     def examine(self, case: Case) -> Finding | None:

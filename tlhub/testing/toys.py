@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -225,35 +226,12 @@ class Toys:
         return [ToyStripes, ToySentences]
 
 
-class _Offer:
-    """A plugin of single components, for trying one that is not installed."""
-
-    def __init__(self, **components: list[type]) -> None:
-        self.components = components
-
+def _offering(classes: list[type]) -> Callable[[], list[type]]:
     @hookimpl
-    def tlhub_backbones(self) -> list[type]:
-        return self.components.get("backbones", [])
+    def offered() -> list[type]:
+        return classes
 
-    @hookimpl
-    def tlhub_adapters(self) -> list[type]:
-        return self.components.get("adapters", [])
-
-    @hookimpl
-    def tlhub_datasets(self) -> list[type]:
-        return self.components.get("datasets", [])
-
-    @hookimpl
-    def tlhub_tasks(self) -> list[type]:
-        return self.components.get("tasks", [])
-
-    @hookimpl
-    def tlhub_heads(self) -> list[type]:
-        return self.components.get("heads", [])
-
-    @hookimpl
-    def tlhub_validators(self) -> list[type]:
-        return self.components.get("validators", [])
+    return offered
 
 
 def toy_catalog(**components: list[type]) -> Catalog:
@@ -264,7 +242,9 @@ def toy_catalog(**components: list[type]) -> Catalog:
         kind: [cls for cls in classes if all(entry.cls is not cls for entry in catalog.entries())]
         for kind, classes in components.items()
     }
-    catalog.add("tried", _Offer(**extra))
+    hooks = {f"tlhub_{kind}": _offering(classes) for kind, classes in extra.items() if classes}
+    if hooks:
+        catalog.add("tried", SimpleNamespace(**hooks))
     return catalog
 
 
