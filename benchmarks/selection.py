@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import SHARED, Job, machine, run_grid, table, write_result
+from common import MOBILENET, SHARED, Job, machine, run_grid, table, write_result
 
 from tlhub.data import Dataset, Examples
 from tlhub.hookspecs import hookimpl
@@ -25,15 +25,7 @@ from tlhub.validator import Evidence, Validator
 
 DIGITS = {"M": "mnist", "U": "usps", "MM": "mnist_m"}
 PHOTOS = {"A": "amazon", "C": "caltech10", "D": "dslr", "W": "webcam"}
-MOBILENET = {
-    "use": "timm",
-    "model": "mobilenetv2_100",
-    "weights": str(SHARED / "weights/mobilenetv2_100_imagenet/model.safetensors"),
-    "args": {"pad_type": "same", "bn_eps": 1e-3},
-    "mean": [0.5, 0.5, 0.5],
-    "std": [0.5, 0.5, 0.5],
-    "input_size": 112,
-}
+BACKBONE = {**MOBILENET, "input_size": 112}
 FEATURES, WIDTH = "mobilenet_features", 1280
 CLASSES = 10
 """Of digits, and of Office-Caltech10."""
@@ -134,7 +126,7 @@ def job(group: str, pair: str, method: str, seed: int) -> Job:
             for letter, name in PHOTOS.items()
         }
         manifest |= {"source": part[source], "target": part[target], "evaluate": part[target]}
-        manifest["backbone"] = {**MOBILENET, "augment": "flip"} if tuned else {"use": "vectors", "inputs": WIDTH}
+        manifest["backbone"] = {**BACKBONE, "augment": "flip"} if tuned else {"use": "vectors", "inputs": WIDTH}
         freeze = [{"use": "partial_freeze", "stages": 5}, {"use": "partial_freeze", "names": ["*bn*"]}]
         bottleneck = {"use": "head_swap", "bottleneck": 256, "normalise": "layer"}
         manifest["adapters"] = [*(freeze if tuned else []), bottleneck, *adapters]
@@ -156,8 +148,8 @@ def features(domain: str) -> tuple[list[Any], list[int], tuple[str, ...]]:
 
     catalog = Catalog.installed()
     photos = {"use": "imagefolder", "path": str(SHARED / "data/office_caltech10" / PHOTOS[domain])}
-    (opened,) = open_role(from_dict({"backbone": MOBILENET, "source": photos}), catalog, "source")
-    backbone = catalog.create("backbones", "timm", {key: value for key, value in MOBILENET.items() if key != "use"})
+    (opened,) = open_role(from_dict({"backbone": BACKBONE, "source": photos}), catalog, "source")
+    backbone = catalog.create("backbones", "timm", {key: value for key, value in BACKBONE.items() if key != "use"})
     backbone.eval()
     with torch.inference_mode():
         parts = [backbone(inputs) for _, inputs in ordered(opened, backbone, backbone.preprocess(train=False), 0)]
