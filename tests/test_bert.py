@@ -424,6 +424,7 @@ def test_the_oldest_files_give_way(store: Path, texts: list[Any], monkeypatch: p
 
 
 def test_a_disk_that_refuses_is_no_error(store: Path, texts: list[Any]) -> None:
+    store.mkdir()
     (store / "tokens").write_text("a file where the folder should be")
     assert len(backbone().preprocess(True).many(texts)) == 150
 

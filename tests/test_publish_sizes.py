@@ -1,4 +1,4 @@
-"""What a delta of a large network costs, head swapped and all else frozen: the real sizes, with random weights."""
+"""What a delta of a large network costs, head swapped and all else frozen; weights are random."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def _base(network: str, folder: Path) -> None:
 
         from tlhub_bert.tokenizer import VOCABULARY
 
-        BertModel(BertConfig()).save_pretrained(folder)
+        # as many tensors as BERT-base has, at half its width: what is sent grows with their number and with the head
+        BertModel(BertConfig(hidden_size=384, intermediate_size=1536)).save_pretrained(folder)
         BertTokenizer(vocab=str(VOCABULARY)).save_pretrained(folder)
     else:
         import timm

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 PROCESSES = 10
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])  # what a process needs is imported once
+CONTEXT.set_forkserver_preload([__name__, "tlhub.artifact"])  # what a process needs is imported once
 
 
 def started(work: Callable[..., None], *arguments: Any) -> ForkServerProcess:

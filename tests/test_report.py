@@ -250,7 +250,8 @@ class TestTheDoctor:
         (tmp_path / "photos").rename(tmp_path / "elsewhere")
         text = Page(self.section(page(gather(tmp_path / "run", "cpu", self.catalog()), "m"))).text
         assert "Of 24 examples" in text
-        assert "mirror could not be looked for" in text
+        assert "mirror" in text
+        assert "could not be looked for: there is no file or folder" in text
 
 
 class TestWhatIsGone:
