@@ -22,15 +22,18 @@ class Component:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        try:
-            bound = _signature(cls).bind(*args, **kwargs)  # type: ignore[arg-type]  # a class can be hashed
-        except TypeError:  # copying and unpickling call without arguments and restore `settings` afterwards
-            return self
-        bound.apply_defaults()
         maker = next(base for base in cls.__mro__ if "__init__" in vars(base))
-        if not issubclass(maker, Component):  # no constructor of its own: nn.Module's takes anything
-            bound.arguments.clear()
-        object.__setattr__(self, "settings", dict(bound.arguments))  # nn.Module's own setattr is not ready yet
+        settings: dict[str, Any] = {}
+        if issubclass(maker, Component):  # else it has no constructor of its own, and nn.Module's takes anything
+            # not of the class: before Python 3.11.4 that is the signature of this very function, if `maker` is a base
+            try:
+                bound = _signature(vars(maker)["__init__"]).bind(self, *args, **kwargs)
+            except TypeError:  # copying and unpickling call without arguments and restore `settings` afterwards
+                return self
+            bound.apply_defaults()
+            _, *named = bound.arguments.items()
+            settings = dict(named)
+        object.__setattr__(self, "settings", settings)  # nn.Module's own setattr is not ready yet
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -72,6 +73,9 @@ def tlhub(
 
 def main() -> None:
     """The script `tlhub`."""
+    # before torch is loaded: threads that wait by spinning take the processor from those they wait for, and where it is
+    # busy with something else too, training takes several times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to fail
