@@ -14,8 +14,6 @@ from tlhub.errors import UserError
 from tlhub.home import home
 from tlhub.loader import workers
 from tlhub.measure import outputs, side_by_side
-from tlhub.randomness import permutation
-from tlhub.rank import part_of
 from tlhub.run import open_role, with_targets
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Case:
         """At most `ROWS` examples of a role, of every domain as many, as far as it has them."""
         domains = self.domains(role)
         most = ROWS // max(1, len(domains))
-        return [part_of(each, permutation(len(each), "case", each.key)[:most].sort().values) for each in domains]
+        return [each.some(most, "case") for each in domains]
 
     def seen(self, when: When, role: Role) -> Outputs | None:
         """What a model says of `some` examples of a role; None where there is no such model, or no such example.

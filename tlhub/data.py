@@ -129,14 +129,19 @@ class Domain:
                     "add examples, or remove `select`",
                 )
         kept, out = order[held:].sort().values, order[:held].sort().values
-        return self._part(self.key, kept), self._part(f"{self.key} held out", out)
+        return self.part(kept), replace(self.part(out), key=f"{self.key} held out", _stored={})
+
+    def part(self, index: Tensor) -> Domain:
+        """The examples of the domain at these positions."""
+        labels = None if self.labels is None else self.labels[index]
+        return replace(self, rows=self.rows[index], labels=labels, _stored={})
+
+    def some(self, most: int, *purpose: int | str) -> Domain:
+        """At most so many examples, in order; for one purpose always the same."""
+        return self.part(permutation(len(self), *purpose, self.key)[:most].sort().values)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stored": {}}  # processes that load examples need none of the stored ones
-
-    def _part(self, key: str, index: Tensor) -> Domain:
-        labels = None if self.labels is None else self.labels[index]
-        return replace(self, key=key, rows=self.rows[index], labels=labels, _stored={})
 
     def matched(self, classes: tuple[str, ...]) -> Domain:
         """The domain with its labels counted through `classes`; classes are matched by name.

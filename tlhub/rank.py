@@ -121,7 +121,7 @@ def open_labelled(part: Mapping[str, Any], catalog: Catalog, limit: int | None =
         )
     if bool((labels == labels[:1]).all()):
         raise DataError("all examples are of one class: there is nothing to tell apart", "give examples of two or more")
-    some = domain if limit is None else part_of(domain, balanced(labels, limit, seed))
+    some = domain if limit is None else domain.part(balanced(labels, limit, seed))
     return Labelled(some, dataset.modality)
 
 
@@ -132,12 +132,6 @@ def balanced(labels: Tensor, limit: int, seed: int) -> Tensor:
     sizes = labels.bincount()
     turn = torch.cat([torch.arange(int(size)) for size in sizes])
     return grouped[turn.argsort(stable=True)[:limit]].sort().values
-
-
-def part_of(domain: Domain, index: Tensor) -> Domain:
-    """The examples of a domain at these positions."""
-    labels = None if domain.labels is None else domain.labels[index]
-    return replace(domain, rows=domain.rows[index], labels=labels, _stored={})
 
 
 @dataclass(frozen=True)
@@ -163,7 +157,7 @@ def estimate(candidate: Candidate, data: Labelled, device: torch.device, catalog
     model, _ = _load(candidate, data, device, catalog, seed)
     domain = data.domain
     index = torch.linspace(0, len(domain) - 1, min(TIMED, len(domain))).long()
-    few, processes = part_of(domain, index), workers("auto", device)
+    few, processes = domain.part(index), workers("auto", device)
     outputs(model, few, device, processes)
     started = time.perf_counter()
     width = outputs(model, few, device, processes).features.shape[1]

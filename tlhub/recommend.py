@@ -22,8 +22,7 @@ from tlhub.loader import workers
 from tlhub.manifest import Manifest
 from tlhub.measure import outputs
 from tlhub.model import Model, memory_order
-from tlhub.randomness import permutation, preserved, seed_all
-from tlhub.rank import part_of
+from tlhub.randomness import preserved, seed_all
 from tlhub.run import check_modality, open_role
 from tlhub.shift import accuracy, label_shares, mmd_test, proxy_a_distance, total_variation
 from tlhub.watch import Watch
@@ -245,7 +244,7 @@ def measure(
         sources = [domain.matched(classes) for domain in sources]
         targets = [domain.matched(classes) for domain in targets]
     seed = manifest.train.seed
-    some = [[_some(domain, limit, seed) for domain in role] for role in (sources, targets)]
+    some = [[domain.some(limit, seed, "limit") for domain in role] for role in (sources, targets)]
     source, target = _features(model, some, device, watch)
     enough = min(len(source), len(target)) >= FEWEST
     test = mmd_test(source, target, seed=seed) if enough else None
@@ -321,11 +320,6 @@ def _one_class(domain: Domain) -> bool:
 def _labels(domain: Domain) -> torch.Tensor:
     assert domain.labels is not None
     return domain.labels
-
-
-def _some(domain: Domain, limit: int, seed: int) -> Domain:
-    """At most `limit` examples of a domain, at random."""
-    return part_of(domain, permutation(len(domain), seed, "limit", domain.key)[:limit].sort().values)
 
 
 def _counted(domains: Sequence[Domain], known: torch.Tensor) -> torch.Tensor:

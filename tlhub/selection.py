@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -179,8 +178,7 @@ def _labelled(domain: Domain) -> bool:
 def _part(domain: Domain, rows: int) -> tuple[Tensor, Domain]:
     """Some examples of a domain in a random order, always the same, and their positions in it."""
     picked = permutation(len(domain), "selection", domain.key)[:rows]
-    labels = None if domain.labels is None else domain.labels[picked]
-    return picked, replace(domain, rows=domain.rows[picked], labels=labels, _stored={})
+    return picked, domain.part(picked)
 
 
 def _with_next(given: Tensor, share: float) -> Tensor:
