@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from tlhub.component import Component
+from tlhub.data import one_class_each
 from tlhub.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def require_classes(run: Run, name: str, instead: str = "") -> None:
         instead: adapters that do without, for the hint.
     """
     labels = [domain.labels for domain in run.domains if domain.labels is not None]
-    if run.classes is None or any(each.ndim > 1 or each.is_floating_point() for each in labels):
+    if run.classes is None or not all(map(one_class_each, labels)):
         others = f", or name {instead}" if instead else ""
         raise UserError(
             f"`{name}` needs the probabilities of an example's classes, which `{run.task.name}` has not",

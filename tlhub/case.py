@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tlhub import artifact, manifest as manifests
 from tlhub.artifact import Adapted
-from tlhub.data import Domain, Role
+from tlhub.data import Domain, Role, one_class_each
 from tlhub.errors import UserError
 from tlhub.home import home
 from tlhub.loader import workers
@@ -78,7 +78,7 @@ class Case:
         if source is None or self.after.classes is None or source.logits.ndim != 2:
             return False
         labels = source.labels
-        return labels is None or (labels.ndim == 1 and not labels.is_floating_point())
+        return labels is None or one_class_each(labels)
 
     @cached_property
     def _workers(self) -> int:

@@ -121,7 +121,7 @@ class Domain:
         """
         order = permutation(len(self), seed, "validation", self.key)
         held = max(1, round(len(self) * share))
-        if self.labels is not None and _one_class_each(self.labels):
+        if self.labels is not None and one_class_each(self.labels):
             order, held = _by_class(order, self.labels, held)
             if not held:
                 raise DataError(
@@ -155,7 +155,8 @@ class Domain:
         return replace(self, labels=_renumbered(self.labels, numbers, len(classes)), classes=classes)
 
 
-def _one_class_each(labels: Tensor) -> bool:
+def one_class_each(labels: Tensor) -> bool:
+    """Whether these are labels of examples of exactly one class: see `Examples.labels`."""
     return labels.ndim == 1 and not labels.is_floating_point()
 
 
@@ -329,6 +330,6 @@ def _mapped(
     kept = [mapping.get(name, name) for name in names]
     numbers = torch.tensor([NO_LABEL if name is None else classes.index(name) for name in kept])
     labels = _renumbered(labels, numbers, len(classes))
-    if not _one_class_each(labels):
+    if not one_class_each(labels):
         return labels, classes, rows
     return labels[labels >= 0], classes, rows[labels >= 0]

@@ -16,7 +16,7 @@ from torch import Tensor
 from tlhub.artifact import load
 from tlhub.backbone import Backbone
 from tlhub.catalog import Catalog
-from tlhub.data import Dataset, Domain, open_domain
+from tlhub.data import Dataset, Domain, one_class_each, open_domain
 from tlhub.diagnostics import listed, quoted
 from tlhub.errors import ArtifactError, DataError, UserError
 from tlhub.faults import as_json, faults
@@ -114,7 +114,7 @@ def open_labelled(part: Mapping[str, Any], catalog: Catalog, limit: int | None =
     dataset: Dataset = catalog.create("datasets", checked.use, checked.settings)
     domain = open_domain(dataset, checked, "data", "source")
     labels = domain.labels
-    if labels is None or labels.ndim > 1 or labels.is_floating_point():
+    if labels is None or not one_class_each(labels):
         raise DataError(
             "backbones are ranked by labels that give one class to every example, and these do not",
             "name a data set with `labels: all` and one class for every example",

@@ -15,7 +15,7 @@ from torch import nn
 
 from tlhub.adapter import Need
 from tlhub.catalog import Catalog, Entry
-from tlhub.data import Domain
+from tlhub.data import Domain, one_class_each
 from tlhub.errors import DataError
 from tlhub.head import Identity
 from tlhub.loader import workers
@@ -314,7 +314,7 @@ def _label_evidence(
 
 def _one_class(domain: Domain) -> bool:
     """Whether the domain shows one class for every example."""
-    return domain.labels is not None and domain.labels.ndim == 1 and not domain.labels.is_floating_point()
+    return domain.labels is not None and one_class_each(domain.labels)
 
 
 def _labels(domain: Domain) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlhub.adapter import require_classes
-from tlhub.data import Domain
+from tlhub.data import Domain, one_class_each
 from tlhub.errors import TrainingError
 from tlhub.loader import ordered
 from tlhub.measure import outputs, side_by_side, to_device
@@ -166,7 +166,7 @@ def breadth(classes: Tensor) -> float:
 def _breadth_of_labels(run: Run) -> float | None:
     """Of the labels that training sees; None where an example is not of one class."""
     labels = [domain.labels for domain in run.domains if domain.labels is not None]
-    if run.classes is None or any(each.ndim > 1 or each.is_floating_point() for each in labels):
+    if run.classes is None or not all(map(one_class_each, labels)):
         return None
     return breadth(torch.cat(labels))
 

@@ -17,7 +17,7 @@ from tlhub.adaptation import Result, result_of
 from tlhub.artifact import Adapted
 from tlhub.case import Case, When, baseline_of
 from tlhub.catalog import Catalog
-from tlhub.data import Domain, Role
+from tlhub.data import Domain, Role, one_class_each
 from tlhub.doctor import examine
 from tlhub.errors import UserError
 from tlhub.loader import workers
@@ -160,7 +160,7 @@ def _check_unchanged(found: Findings, domains: Sequence[Domain], adapted: Adapte
 def _one_class(out: Outputs) -> bool:
     """Whether every example is of one class, and every answer too."""
     labels = out.labels
-    return labels is not None and labels.ndim == 1 and not labels.is_floating_point() and out.logits.ndim == 2
+    return labels is not None and one_class_each(labels) and out.logits.ndim == 2
 
 
 def _confusions(found: Findings, seen: Mapping[str, Sequence[Outputs]]) -> dict[str, NDArray[np.int64]]:
@@ -243,7 +243,7 @@ def _drawn(case: Case, evaluated: bool) -> tuple[list[Sample], list[Plane]]:
 def _names(domain: Domain) -> list[str]:
     """The class of every example of one class; empty texts where labels are hidden or of another form."""
     labels = domain.labels
-    if labels is None or labels.ndim > 1 or labels.is_floating_point() or domain.classes is None:
+    if labels is None or not one_class_each(labels) or domain.classes is None:
         return [""] * len(domain)
     return [domain.classes[number] for number in labels.tolist()]
 

@@ -18,6 +18,12 @@ def confusion(seen: Outputs) -> Tensor:
     return (seen.labels * classes + seen.logits.argmax(1)).bincount(minlength=classes**2).view(classes, classes)
 
 
+def accuracy(seen: Outputs) -> float:
+    """The share of the examples that are answered right."""
+    assert seen.labels is not None
+    return float((seen.logits.argmax(1) == seen.labels).double().mean())
+
+
 def kappa(seen: Outputs) -> float:
     """Agreement of answers with labels beyond chance: 1 is perfect, 0 what answers have that know nothing.
 

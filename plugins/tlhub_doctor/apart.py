@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tlhub.case import Case
-from tlhub.shift import proxy_a_distance
-from tlhub_doctor.features import features
+from tlhub_doctor.features import distance
 
 APART = 0.8
 """Domains are apart where a linear classifier is right in four of five examples: a proxy A-distance of 1.2."""
@@ -15,5 +14,5 @@ def told_apart(case: Case) -> float | None:
 
     None where there are too few examples of a domain.
     """
-    both = features(case, "after")
-    return None if both is None else (proxy_a_distance(*both) + 2) / 4
+    apart = distance(case, "after")
+    return None if apart is None else (apart + 2) / 4

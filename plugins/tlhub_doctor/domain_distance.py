@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tlhub.case import Case
-from tlhub.shift import mmd_test, proxy_a_distance
+from tlhub.shift import mmd_test
 from tlhub.symptom import Finding, Symptom
-from tlhub_doctor.features import features
+from tlhub_doctor.features import distance, features
 from tlhub_doctor.outcome import helped
 
 RISE = 0.6
@@ -27,10 +27,10 @@ class DomainDistance(Symptom):
         after, before = features(case, "after"), features(case, "before")
         if after is None:
             return None
-        now = proxy_a_distance(*after)
-        if before is None:
+        now, was = distance(case, "after"), distance(case, "before")
+        assert now is not None
+        if before is None or was is None:
             return self.fine(f"The proxy A-distance of the domains is {now:.2f} of 2.", _meaning(now))
-        was = proxy_a_distance(*before)
         measured = f"The proxy A-distance of the domains was {was:.2f} of 2 before the adaptation and is {now:.2f} now."
         if now - was < RISE or helped(case) or mmd_test(*after, 1).squared < mmd_test(*before, 1).squared:
             return self.fine(measured, _meaning(now))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tlhub.case import Case
-from tlhub.shift import label_shares, proxy_a_distance, total_variation
+from tlhub.case import Case, When
+from tlhub.shift import label_shares, total_variation
 from tlhub.symptom import Finding, Symptom
-from tlhub_doctor.features import features, some
+from tlhub_doctor.features import distance, features, some
 from tlhub_doctor.shares import known_labels, shares, source_labels
 
 COUNTED = 0.25
@@ -68,8 +68,9 @@ class LabelShift(Symptom):
 
 def _estimated(case: Case, labels: Tensor, classes: int) -> Tensor | None:
     """The shares in the target; None where they cannot be told."""
-    found = features(case, "after" if case.before is None else "before")
-    if found is None or proxy_a_distance(*found) >= FAR:
+    when: When = "after" if case.before is None else "before"
+    found, apart = features(case, when), distance(case, when)
+    if found is None or apart is None or apart >= FAR:
         return None
     source, target = found
     return label_shares(source, some(labels), target, classes)

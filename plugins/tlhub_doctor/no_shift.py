@@ -9,9 +9,9 @@ import torch
 from tlhub.case import Case
 from tlhub.data import Domain, Role
 from tlhub.parts import DomainPart
-from tlhub.shift import mmd_test, proxy_a_distance
+from tlhub.shift import mmd_test
 from tlhub.symptom import Finding, Symptom
-from tlhub_doctor.features import features
+from tlhub_doctor.features import distance, features
 
 SAME = 0.5
 """From this share on, target examples that are the source's too are no oversight at the edge of a split."""
@@ -61,7 +61,7 @@ class NoShift(Symptom):
             f"{test.p_value:.3f}) and is {now.squared:.4f} now (p = {now.p_value:.3f})."
         )
         few = min(map(len, before)) < ENOUGH
-        if few or test.p_value <= CHANCE or proxy_a_distance(*before) > NEAR:
+        if few or test.p_value <= CHANCE or (distance(case, "before") or 0.0) > NEAR:
             return self.fine(
                 measured, "The domains differ." if test.p_value <= CHANCE else "The domains hardly differ."
             )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
-
 from tlhub.case import Case
+from tlhub_doctor.answers import accuracy
 
 LOST = 0.1
 """So much less accuracy on the source than the baseline's is no noise: on 100 examples it is two standard errors."""
@@ -32,7 +31,7 @@ def source(case: Case) -> Source | None:
     if not case.one_class:
         return None
     seen = [case.seen("before", "source"), case.seen("after", "source")]
-    found = [_accuracy(each.logits, each.labels) for each in seen if each is not None and each.labels is not None]
+    found = [accuracy(each) for each in seen if each is not None and each.labels is not None]
     return Source(*found) if len(found) == len(seen) else None
 
 
@@ -40,7 +39,3 @@ def helped(case: Case) -> bool:
     """Whether the adapted model is better than its baseline on the labelled examples under `evaluate`."""
     result = case.after.record.get("result") or {}
     return (result.get("comparison") or {}).get("outcome") == "helped"
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return float((logits.argmax(1) == labels).float().mean())

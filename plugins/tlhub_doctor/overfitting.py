@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from tlhub.case import Case
 from tlhub.symptom import Finding, Symptom
+from tlhub_doctor.answers import accuracy
 
 FEW = 500
 """With more labelled target examples, a gap says more of the evaluation's data than of training."""
@@ -32,7 +31,7 @@ class Overfitting(Symptom):
         if not case.one_class or shown is None or others is None or shown.labels is None or others.labels is None:
             return None
         count = sum(map(len, case.domains("target")))
-        first, second = _accuracy(shown.logits, shown.labels), _accuracy(others.logits, others.labels)
+        first, second = accuracy(shown), accuracy(others)
         measured = (
             f"The accuracy is {100 * first:.0f} % on the {count:,} labelled target examples of training, and "
             f"{100 * second:.0f} % under `evaluate`."
@@ -46,7 +45,3 @@ class Overfitting(Symptom):
             "Freeze more with `partial_freeze`, stay near the pretrained weights with `l2_sp`, or lower "
             "`train.epochs`.",
         )
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float:
-    return float((logits.argmax(1) == labels).double().mean())

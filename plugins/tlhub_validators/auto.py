@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tlhub.data import one_class_each
 from tlhub.task import Task
 from tlhub.validator import Evidence, Validator
 from tlhub_validators.ensemble import Ensemble
@@ -40,7 +41,7 @@ class Auto(Validator):
             return TargetScore().score(task, seen)
         assert source is not None
         assert source.labels is not None
-        one_class = source.labels.ndim == 1 and not source.labels.is_floating_point()
+        one_class = one_class_each(source.labels)
         if one_class and seen.target is not None:
             return Ensemble().score(task, seen)
         return SourceScore().score(task, seen)
